@@ -1,0 +1,145 @@
+"""The plan: what has to run for a resource, whoever runs it. Pure.
+
+`plan` turns a spec into workloads with their settings. A laptop runs them as processes, the operator as pods; neither
+decides anything about the pipeline itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eventpipeline.settings import MIB, CollectorSettings, GatewaySettings, ReporterSettings, Settings
+from eventpipeline.spec import Autoscaling, EventPipeline, Resources, quantity_bytes
+
+GATEWAY_PORT = 3000
+COLLECTOR_PORT = 3001
+"""The first source's collector; each further one has the next port, so there can be two beside the reporter's 3003."""
+REPORTER_PORT = 3003
+NATS_PORT = 4222
+POSTGRES_PORT = 5432
+
+_VOLUME_SHARE = 0.8
+"""A nats-server that meets a full disk disables JetStream or resets the stream, so its limits stay well below."""
+_DEAD_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the servers are reached: known to whoever runs the plan."""
+
+    nats_url: str
+    database_url: str
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One service of the pipeline: a command of `eventpipeline` and the settings it reads."""
+
+    name: str
+    command: tuple[str, ...]
+    settings: Settings
+    autoscaling: Autoscaling
+    resources: Resources
+
+
+@dataclass(frozen=True)
+class NatsServer:
+    """The limits of a nats-server that the pipeline has for itself."""
+
+    replicas: int
+    storage_bytes: int
+    max_file_bytes: int
+    """JetStream's own limit; above the sum of the streams' byte limits, below the volume."""
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    storage_bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that runs for one pipeline. A server is None where somebody else runs it."""
+
+    name: str
+    gateway: Workload
+    collectors: tuple[Workload, ...]
+    reporter: Workload
+    nats: NatsServer | None
+    postgres: PostgresServer | None
+    retention_days: int | None
+
+    @property
+    def workloads(self) -> tuple[Workload, ...]:
+        """The services in the order in which they start; they stop in the order of the data."""
+        return (*self.collectors, self.reporter, self.gateway)
+
+
+@dataclass(frozen=True)
+class StreamLimits:
+    stream_bytes: int
+    dead_bytes: int
+
+
+EXTERNAL_LIMITS = StreamLimits(stream_bytes=1024 * MIB, dead_bytes=256 * MIB)
+
+
+def stream_limits(storage_bytes: int, sources: int) -> StreamLimits:
+    """The byte limits of `sources` streams and the one of dead letters on a volume of `storage_bytes`."""
+    usable = int(storage_bytes * _VOLUME_SHARE * 0.95)
+    dead = int(usable * _DEAD_SHARE)
+    return StreamLimits(stream_bytes=(usable - dead) // sources, dead_bytes=dead)
+
+
+def plan(pipeline: EventPipeline, addresses: Addresses, *, stream_prefix: str = "") -> Plan:
+    """What runs for `pipeline`, with `addresses` for the servers.
+
+    Ports are the defaults of a laptop; a runner that gives every workload an address of its own may override them.
+    """
+    spec = pipeline.spec
+    names = tuple(source.name for source in spec.sources)
+    nats = spec.stream.managed
+    limits = stream_limits(quantity_bytes(nats.storage), len(names)) if nats else EXTERNAL_LIMITS
+
+    stream = {
+        "nats_url": addresses.nats_url,
+        "stream_prefix": stream_prefix,
+        "stream_bytes": limits.stream_bytes,
+        "dead_bytes": limits.dead_bytes,
+        "stream_replicas": nats.replicas if nats else 1,
+        "stream_retention_seconds": spec.stream.retention_seconds,
+    }
+    gateway = GatewaySettings.model_validate(
+        stream
+        | {
+            "port": GATEWAY_PORT,
+            "sources": names,
+            "max_body_bytes": spec.gateway.max_body_bytes,
+            "max_in_flight_bytes": 2 * spec.gateway.max_body_bytes,
+            "retention_days": spec.store.retention_days,
+        }
+    )
+    reporter = ReporterSettings.model_validate(
+        stream | {"port": REPORTER_PORT, "sources": names, "database_url": addresses.database_url}
+    )
+    return Plan(
+        name=pipeline.metadata.name,
+        gateway=Workload("gateway", ("gateway",), gateway, spec.gateway.autoscaling, spec.gateway.resources),
+        collectors=tuple(
+            _collector(pipeline, index, stream | {"database_url": addresses.database_url})
+            for index in range(len(names))
+        ),
+        reporter=Workload("reporter", ("reporter",), reporter, spec.reporter.autoscaling, spec.reporter.resources),
+        nats=NatsServer(nats.replicas, quantity_bytes(nats.storage), int(quantity_bytes(nats.storage) * _VOLUME_SHARE))
+        if nats
+        else None,
+        postgres=PostgresServer(quantity_bytes(spec.store.managed.storage)) if spec.store.managed else None,
+        retention_days=spec.store.retention_days,
+    )
+
+
+def _collector(pipeline: EventPipeline, index: int, common: dict[str, object]) -> Workload:
+    source = pipeline.spec.sources[index]
+    own = source.collector or pipeline.spec.collector
+    settings = CollectorSettings.model_validate(common | {"port": COLLECTOR_PORT + index, "source": source.name})
+    return Workload(f"{source.name}-collector", ("collector",), settings, own.autoscaling, own.resources)

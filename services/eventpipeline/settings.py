@@ -1,0 +1,102 @@
+"""What a service reads from its environment.
+
+`read(environ)` and `environ()` are inverses: the plan writes what the service reads, on a laptop and in a cluster.
+Every variable is the upper-case name of a field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+NameList = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda value: tuple(value.split(",")) if isinstance(value, str) else value),
+    PlainSerializer(",".join, return_type=str),
+]
+KIB, MIB, GIB = 1024, 1024**2, 1024**3
+
+
+class SettingsError(ValueError):
+    """An environment variable is missing or wrong; the message names it."""
+
+
+class Settings(BaseModel):
+    """The settings that every service has."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=str.upper, populate_by_name=True)
+
+    environment: str = "production"
+    log_level: LogLevel = "info"
+    host: str = "0.0.0.0"  # noqa: S104 - a pod is reached through its address; a laptop's plan says 127.0.0.1
+    port: int = Field(default=3000, ge=0, le=65535)
+    drain_seconds: float = Field(default=5.0, ge=0)
+    """How long a service goes on serving after SIGTERM while clients learn that it leaves."""
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str]) -> Self:
+        """The settings in `environ`; variables of others are ignored.
+
+        Raises SettingsError, naming each variable that is missing or wrong.
+        """
+        names = {field.upper() for field in cls.model_fields}
+        try:
+            return cls.model_validate({name: value for name, value in environ.items() if name in names})
+        except ValidationError as error:
+            faults = "; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())
+            raise SettingsError(f"settings in the environment: {faults}") from None
+
+    def environ(self) -> dict[str, str]:
+        """The environment from which `read` makes these settings."""
+        dumped = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return {name: str(value) for name, value in dumped.items()}
+
+
+class StreamSettings(Settings):
+    """The settings of a service that speaks to NATS."""
+
+    nats_url: str
+    stream_prefix: str = ""
+    """Stands before the stream names where several pipelines share a server."""
+    stream_bytes: int = Field(default=1 * GIB, gt=0)
+    """Byte limit of the stream of one source."""
+    dead_bytes: int = Field(default=256 * MIB, gt=0)
+    """Byte limit of the stream of dead letters."""
+    stream_replicas: int = Field(default=1, ge=1, le=5)
+    stream_retention_seconds: int = Field(default=7 * 86400, gt=0)
+    """How long an event stays in the stream after it was stored, space permitting."""
+
+
+class GatewaySettings(StreamSettings):
+    sources: NameList
+    max_body_bytes: int = Field(default=64 * MIB, gt=0)
+    max_in_flight_bytes: int = Field(default=128 * MIB, gt=0)
+    """Bytes of request bodies, decompressed, that are held at one time; above it the answer is 503."""
+    ack_timeout_seconds: float = Field(default=10.0, gt=0)
+    """How long JetStream may take to acknowledge before the answer is 503."""
+    retention_days: int | None = Field(default=None, ge=1)
+    """Events of a day that the store has dropped are refused at the door."""
+
+
+class CollectorSettings(StreamSettings):
+    database_url: str
+    source: str
+    batch_bytes: int = Field(default=4 * MIB, gt=0)
+    """Bytes of messages that are stored by one statement; as many again are fetched ahead."""
+
+
+class ReporterSettings(StreamSettings):
+    database_url: str
+    sources: NameList
+
+
+class MaintainSettings(BaseModel):
+    """What the owner of the database needs to know, for `migrate` and `maintain`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    database_url: str
+    retention_days: int | None = Field(default=None, ge=1)
