@@ -24,17 +24,10 @@ class SettingsError(ValueError):
     """An environment variable is missing or wrong; the message names it."""
 
 
-class Settings(BaseModel):
-    """The settings that every service has."""
+class Environment(BaseModel):
+    """Settings that stand in environment variables."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=str.upper, populate_by_name=True)
-
-    environment: str = "production"
-    log_level: LogLevel = "info"
-    host: str = "0.0.0.0"  # noqa: S104 - a pod is reached through its address; a laptop's plan says 127.0.0.1
-    port: int = Field(default=3000, ge=0, le=65535)
-    drain_seconds: float = Field(default=5.0, ge=0)
-    """How long a service goes on serving after SIGTERM while clients learn that it leaves."""
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Self:
@@ -53,6 +46,17 @@ class Settings(BaseModel):
         """The environment from which `read` makes these settings."""
         dumped = self.model_dump(mode="json", by_alias=True, exclude_none=True)
         return {name: str(value) for name, value in dumped.items()}
+
+
+class Settings(Environment):
+    """The settings that every service has."""
+
+    environment: str = "production"
+    log_level: LogLevel = "info"
+    host: str = "0.0.0.0"  # noqa: S104 - a pod is reached through its address; a laptop's plan says 127.0.0.1
+    port: int = Field(default=3000, ge=0, le=65535)
+    drain_seconds: float = Field(default=5.0, ge=0)
+    """How long a service goes on serving after SIGTERM while clients learn that it leaves."""
 
 
 class StreamSettings(Settings):
@@ -93,10 +97,8 @@ class ReporterSettings(StreamSettings):
     sources: NameList
 
 
-class MaintainSettings(BaseModel):
-    """What the owner of the database needs to know, for `migrate` and `maintain`."""
-
-    model_config = ConfigDict(frozen=True)
+class MaintainSettings(Environment):
+    """What `migrate` and `maintain` read: they run under the role that owns the tables."""
 
     database_url: str
     retention_days: int | None = Field(default=None, ge=1)

@@ -1,0 +1,3 @@
+from eventpipeline.cli import main
+
+main()

@@ -1,0 +1,61 @@
+"""The command line: `eventpipeline`.
+
+Every command lives in a module of its own that is imported only when it runs, so `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App, Group
+
+from eventpipeline import __version__
+
+_HELP = """Marketing events from a webhook to a report.
+
+One YAML document, the EventPipeline resource, describes a whole pipeline: a gateway that takes events over HTTP,
+NATS JetStream, collectors that store them in Postgres, and a reporter that answers reports.
+"""
+
+# In the order in which --help shows them: what a person types first stands first.
+_COMMANDS = {
+    "Pipeline": {
+        "up": ("up:up", "Run a pipeline on this machine, NATS and Postgres included."),
+        "demo": ("demo:demo", "Run a pipeline, send it the real load, and check that every event is counted once."),
+        "validate": ("validate:validate", "Check an EventPipeline file; every mistake with its place and a hint."),
+        "status": ("status:status", "Show how a running pipeline is: rates, lag, dead letters."),
+    },
+    "Events": {
+        "publish": ("publish:publish", "Send the real load of the public publisher, seeded."),
+        "report": ("report:app", "Ask for a report: events, revenue or demographics."),
+        "dead-letters": ("dead_letters:app", "List and show the events that were refused."),
+    },
+    "Services": {
+        "gateway": ("services:gateway", "Take events over HTTP and put them on the stream."),
+        "collector": ("services:collector", "Take the events of one source from the stream into Postgres."),
+        "reporter": ("services:reporter", "Answer reports over HTTP."),
+        "migrate": ("database:migrate", "Bring the database to this release's schema."),
+        "maintain": ("database:maintain", "Make partitions ahead, and drop what is past the retention."),
+    },
+}
+
+
+def command_line(command: str | None) -> App:
+    """The application that runs `command`."""
+    app = App(name="eventpipeline", version=__version__, help=_HELP, help_format="markdown")
+    for order, (title, commands) in enumerate(_COMMANDS.items()):
+        group = Group(title, sort_key=order)
+        for position, (name, (place, summary)) in enumerate(commands.items()):
+            # The summary stands in for the docstring of a module that is not imported, and must not replace it.
+            line = None if name == command else summary
+            app.command(f"eventpipeline.cli.{place}", name=name, help=line, group=group, sort_key=position)
+    return app
+
+
+def main() -> None:
+    """The entry point. Exit codes: 0 done, 1 it did not work, 130 interrupted."""
+    try:
+        code = command_line(next(iter(sys.argv[1:]), None))()
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)

@@ -1,0 +1,58 @@
+"""The collector as a service: its loops, and the HTTP application that shows how it is."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+
+from eventpipeline.collector.batches import BatchStore
+from eventpipeline.collector.collect import Collector
+from eventpipeline.collector.metrics import CollectorMetrics
+from eventpipeline.problems import HANDLERS
+from eventpipeline.server import serve
+from eventpipeline.settings import CollectorSettings
+from eventpipeline.sources import built_in
+from eventpipeline.store.pool import check, open_pool
+from eventpipeline.stream import Stream
+from eventpipeline.telemetry import Health, RequestMiddleware, configure_logging, new_registry, routes
+
+
+async def run(settings: CollectorSettings) -> None:
+    """Runs the collector of one source until it is told to stop; what it has in hand is stored first."""
+    configure_logging(f"{settings.source}-collector", settings.log_level)
+    source = built_in(settings.source)
+    registry = new_registry()
+    health = Health()
+    metrics = CollectorMetrics(registry, source)
+    stream = Stream(settings, f"{source.name}-collector")
+    pool = open_pool(settings.database_url, name=f"{source.name}-collector", read_only=False, max_size=3)
+    store = BatchStore(source, pool, metrics, health)
+
+    async def store_check() -> str | None:
+        return store.trouble or await check(pool)
+
+    health.require("store", store_check)
+    health.require("stream", stream.check)
+    app = Starlette(
+        routes=routes(health, registry),
+        middleware=[Middleware(RequestMiddleware, health=health)],
+        exception_handlers=HANDLERS,
+    )
+    collector = Collector(source, stream, store, metrics, health, batch_bytes=settings.batch_bytes)
+    stream.start()
+    await pool.open(wait=False)
+    collecting = asyncio.create_task(collector.run())
+
+    async def stop() -> None:
+        collector.stop()
+        await asyncio.wait((collecting,))
+
+    try:
+        await serve(app, settings, health, stop=stop, watch=collecting)
+    finally:
+        collecting.cancel()
+        await asyncio.gather(collecting, return_exceptions=True)
+        await pool.close()
+        await stream.close()

@@ -1,0 +1,354 @@
+"""The event contract: which events are valid, and why one is not. Pure.
+
+Validation is done once, at the gateway, by pydantic's compiled validators over the JSON bytes themselves; no event
+becomes a Python object on the way. The rules are strictly stronger than the store's: what is valid here, Postgres
+takes. Formats follow RFC 3339 (times), RFC 7493 (numbers that every reader reads alike) and RFC 6901 (pointers).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError, SchemaValidator, ValidationError
+from pydantic_core import core_schema as cs
+
+from eventpipeline.sources import FUNNEL_STAGES, FunnelStage, Schema, Source
+
+MAX_EVENT_BYTES = 256 * 1024
+MAX_DEPTH = 200
+"""How deep arrays and objects of an event may be nested; deeper, pydantic's JSON parser stops."""
+
+_PLAIN_BYTES = 15_000
+"""An event up to this size cannot write a number with more digits than Postgres' numeric keeps (16,383)."""
+
+Reason = Literal[
+    "invalid_json",
+    "not_an_object",
+    "too_large",
+    "null_character",
+    "unknown_source",
+    "missing_field",
+    "wrong_type",
+    "invalid_value",
+    "beyond_retention",
+]
+
+_DATE = (
+    r"(?:(?:19[7-9]\d|20\d\d)-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])"
+    r"|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|02-(?:0[1-9]|1\d|2[0-8]))"
+    r"|(?:19(?:7[26]|8[048]|9[26])|20(?:[02468][048]|[13579][26]))-02-29)"
+)
+INSTANT_PATTERN = rf"^{_DATE}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{{1,9}})?(?:Z|[+-](?:0\d|1[0-4]):[0-5]\d)$"
+"""RFC 3339 with an offset, a date that exists, from 1970 to 2099: a pattern, since parsing would double the cost."""
+DECIMAL_PATTERN = r"^\d{1,15}(\.\d{1,6})?$"
+_MAX_NUMBER = 2**53 - 1
+
+_HINTS = {
+    INSTANT_PATTERN: "must be an RFC 3339 time that exists, with an offset, from 1970 to 2099: 2024-05-01T12:00:00Z",
+    DECIMAL_PATTERN: 'must be a decimal string of at most 15 digits before and 6 after the point, such as "12.50"',
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why an event was refused, and what could be read of it for the people who mend it."""
+
+    reason: Reason
+    detail: tuple[dict[str, Any], ...]
+    """`{"loc": [member or index, …], "msg": what to do, "type": machine-readable kind}` for each fault."""
+    event_id: str | None = None
+    source: str | None = None
+    funnel_stage: str | None = None
+    event_type: str | None = None
+
+
+# --- schemas ---------------------------------------------------------------------------------------------------------
+
+
+def _number(low: int, high: int, *, exact: bool) -> CoreSchema:
+    """A JSON number.
+
+    A double cannot tell 1e-20000 from 0, but Postgres can and refuses it. So the fast validators take no float that
+    reads as zero; the exact ones, which run after `_unstorable_number` has looked at the digits, do.
+    """
+    if exact:
+        return cs.float_schema(strict=True, ge=low, le=high, allow_inf_nan=False)
+    choices: list[CoreSchema] = [cs.int_schema(strict=True, ge=low, le=high)]
+    choices.append(cs.float_schema(strict=True, gt=max(low, 0), le=high, allow_inf_nan=False))
+    if low < 0:
+        choices.append(cs.float_schema(strict=True, ge=low, lt=0, allow_inf_nan=False))
+    return cs.union_schema(list(choices), mode="left_to_right")
+
+
+def _string(schema: Schema) -> CoreSchema:
+    if schema.enum is not None:
+        return cs.literal_schema(list(schema.enum))
+    pattern = {"date-time": INSTANT_PATTERN, "decimal": DECIMAL_PATTERN, None: None}[schema.format]
+    return cs.str_schema(strict=True, min_length=schema.min_length, max_length=schema.max_length, pattern=pattern)
+
+
+def _compile(schema: Schema, *, exact: bool) -> CoreSchema:
+    """The pydantic-core schema of a source's schema."""
+    kind = next(kind for kind in schema.types if kind != "null")
+    low = -_MAX_NUMBER if schema.minimum is None else schema.minimum
+    high = _MAX_NUMBER if schema.maximum is None else schema.maximum
+    compiled: CoreSchema
+    if kind == "object":
+        members = {
+            name: (_compile(member, exact=exact), name in schema.required) for name, member in schema.properties.items()
+        }
+        compiled = _object(members)
+    elif kind == "string":
+        compiled = _string(schema)
+    elif kind == "integer":
+        compiled = cs.int_schema(strict=True, ge=low, le=high)
+    else:
+        compiled = _number(low, high, exact=exact)
+    return cs.nullable_schema(compiled) if "null" in schema.types else compiled
+
+
+def _object(members: Mapping[str, tuple[CoreSchema, bool]]) -> CoreSchema:
+    fields = {name: cs.typed_dict_field(schema, required=required) for name, (schema, required) in members.items()}
+    return cs.typed_dict_schema(
+        fields, strict=True, extra_behavior="allow", extras_schema=cs.definition_reference_schema("json")
+    )
+
+
+def _any_json(*, exact: bool) -> CoreSchema:
+    """Whatever JSON holds, as the value of a member that the contract does not name.
+
+    It is kept, so Postgres must be able to read it.
+    """
+    this = cs.definition_reference_schema("json")
+    numbers: list[CoreSchema] = [cs.int_schema(strict=True)]
+    if exact:
+        numbers.append(cs.float_schema(strict=True, allow_inf_nan=False))
+    else:
+        numbers.append(cs.float_schema(strict=True, gt=0, allow_inf_nan=False))
+        numbers.append(cs.float_schema(strict=True, lt=0, allow_inf_nan=False))
+    choices: list[CoreSchema] = [cs.str_schema(strict=True), cs.bool_schema(strict=True), *numbers, cs.none_schema()]
+    choices += [cs.list_schema(this, strict=True), cs.dict_schema(cs.str_schema(), this, strict=True)]
+    return cs.union_schema(list(choices), mode="left_to_right", ref="json")
+
+
+def _event(source: Source, *, exact: bool) -> CoreSchema:
+    def of(stage: FunnelStage) -> CoreSchema:
+        return _object(
+            {
+                "eventId": (cs.str_schema(strict=True, min_length=1, max_length=128), True),
+                "timestamp": (cs.str_schema(strict=True, pattern=INSTANT_PATTERN), True),
+                "source": (cs.literal_schema([source.name]), True),
+                "funnelStage": (cs.literal_schema([stage]), True),
+                "eventType": (cs.literal_schema(list(source.event_types_of(stage))), True),
+                "data": (_compile(source.schema_of(stage), exact=exact), True),
+            }
+        )
+
+    return cs.tagged_union_schema(
+        {stage: of(stage) for stage in FUNNEL_STAGES}, discriminator="funnelStage", strict=True
+    )
+
+
+def _validator(schema: CoreSchema, *, exact: bool) -> SchemaValidator:
+    return SchemaValidator(cs.definitions_schema(schema, [_any_json(exact=exact)]))
+
+
+# --- validation ------------------------------------------------------------------------------------------------------
+
+
+class EventValidator:
+    """Validates the events of one source, many at once."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._many = _validator(cs.list_schema(_event(source, exact=False), strict=True), exact=False)
+        self._one = _validator(_event(source, exact=True), exact=True)
+
+    def all_valid(self, packed: bytes) -> bool:
+        """Whether each event of the JSON array `packed` is valid; False may also mean: look at each on its own.
+
+        Events of more than 15,000 bytes must not be in it.
+        """
+        if b"\\u0000" in packed:
+            return False
+        try:
+            self._many.validate_json(packed)
+        except ValidationError:
+            return False
+        return True
+
+    def fault(self, event: bytes) -> Rejection | None:
+        """Why `event`, JSON text of an object of this source, is refused; None where it is valid."""
+        try:
+            parsed = _parse(event)
+        except _Unreadable as error:
+            return error.rejection
+        try:
+            self._one.validate_json(event)
+        except ValidationError as error:
+            return _rejection(parsed, [_explain(fault) for fault in error.errors(include_url=False)])
+        return None
+
+
+def fits_fast_path(event_length: int) -> bool:
+    """Whether an event of so many bytes may be validated by `EventValidator.all_valid`."""
+    return event_length <= _PLAIN_BYTES
+
+
+class _SourceOf(msgspec.Struct):
+    source: str
+
+
+source_of: Callable[[Any], _SourceOf] = msgspec.json.Decoder(_SourceOf).decode
+"""The source that an event names, read without parsing the rest; raises msgspec.MsgspecError or RecursionError."""
+
+
+def fault_without_source(event: bytes, known: Iterable[str]) -> Rejection:
+    """Why an event was refused whose source could not be read, or is none of `known`."""
+    try:
+        parsed = _parse(event)
+    except _Unreadable as error:
+        return error.rejection
+    if "source" not in parsed:
+        fault = {"loc": ["source"], "msg": f"is missing; give one of {', '.join(known)}", "type": "missing"}
+        return _rejection(parsed, [fault], reason="missing_field")
+    fault = {
+        "loc": ["source"],
+        "msg": f"is none of this pipeline's sources: {', '.join(known)}",
+        "type": "unknown_source",
+    }
+    return _rejection(parsed, [fault], reason="unknown_source")
+
+
+def refused(event: bytes, reason: Reason, message: str, *, loc: Iterable[str] = ()) -> Rejection:
+    """The rejection of an event for a reason that its own text does not show."""
+    try:
+        parsed = _parse(event)
+    except _Unreadable:
+        parsed = {}
+    return _rejection(parsed, [{"loc": list(loc), "msg": message, "type": reason}], reason=reason)
+
+
+class _Unreadable(Exception):  # noqa: N818 - control flow between two functions of this module
+    def __init__(self, reason: Reason, kind: str, message: str, parsed: dict[str, Any] | None = None) -> None:
+        self.rejection = _rejection(parsed or {}, [{"loc": [], "msg": message, "type": kind}], reason=reason)
+
+
+def _parse(event: bytes) -> dict[str, Any]:
+    """The event as an object, if it can be stored at all. Raises _Unreadable."""
+    if len(event) > MAX_EVENT_BYTES:
+        raise _Unreadable("too_large", "too_large", f"has {len(event)} bytes; at most {MAX_EVENT_BYTES} are taken")
+    if _depth(event) > MAX_DEPTH:
+        raise _Unreadable("invalid_json", "too_deep", f"is nested deeper than {MAX_DEPTH} levels")
+    try:
+        parsed = json.loads(
+            event, parse_float=_readable_number, parse_int=_readable_number, parse_constant=_no_constant
+        )
+    except PydanticCustomError as error:
+        raise _Unreadable("invalid_value", error.type, error.message()) from None
+    except (ValueError, RecursionError) as error:
+        raise _Unreadable("invalid_json", "json_invalid", f"is not JSON: {error}") from None
+    if not isinstance(parsed, dict):
+        raise _Unreadable("not_an_object", "not_an_object", "is not a JSON object; an event is one")
+    if b"\\u0000" in event and _has_null_character(parsed):
+        raise _Unreadable(
+            "null_character", "null_character", "holds the character U+0000, which cannot be stored", parsed
+        )
+    return parsed
+
+
+_STRINGS_AND_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+
+
+def _depth(event: bytes) -> int:
+    depth = deepest = 0
+    for token in _STRINGS_AND_BRACKETS.finditer(event):
+        match event[token.start()]:
+            case 0x5B | 0x7B:
+                depth += 1
+                deepest = max(deepest, depth)
+            case 0x5D | 0x7D:
+                depth -= 1
+    return deepest
+
+
+def _readable_number(digits: str) -> float:
+    """Refuses what Postgres' numeric or a double cannot hold: 1e400, 1e-20000, a thousand digits."""
+    mantissa, _, exponent = digits.lower().partition("e")
+    if len(mantissa) > 1000 or abs(int(exponent or 0)) > 300:
+        raise PydanticCustomError(
+            "number_out_of_range", "holds the number {number}, which is out of range", {"number": digits[:40]}
+        )
+    return float(digits)
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _has_null_character(value: object) -> bool:
+    match value:
+        case str():
+            return "\0" in value
+        case dict():
+            return any("\0" in key or _has_null_character(item) for key, item in value.items())
+        case list():
+            return any(_has_null_character(item) for item in value)
+    return False
+
+
+# --- explanation -----------------------------------------------------------------------------------------------------
+
+
+def _explain(fault: ErrorDetails) -> dict[str, Any]:
+    """A fault of pydantic as this project's answers show it: place, what to do, kind."""
+    # The first part of the place is the tag of the union, which is no part of the document.
+    place = list(fault["loc"])[1:] if fault["loc"] and fault["loc"][0] in FUNNEL_STAGES else list(fault["loc"])
+    context = fault.get("ctx", {})
+    message = _HINTS.get(context.get("pattern", ""), fault["msg"])
+    message = message.replace("Field required", "is missing").replace("Input should ", "must ")
+    kind = fault["type"]
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        place, kind = ["funnelStage"], "missing" if kind == "union_tag_not_found" else "literal_error"
+        message = "must be 'top' or 'bottom'"
+    return {"loc": place, "msg": message, "type": kind}
+
+
+def _reason_of(fault: Mapping[str, Any], parsed: Mapping[str, Any]) -> Reason:
+    kind = fault["type"]
+    if kind == "missing":
+        return "missing_field"
+    if kind == "json_invalid":
+        return "invalid_json"
+    if kind.endswith("_type") or (kind == "literal_error" and not isinstance(_at(parsed, fault["loc"]), str)):
+        return "wrong_type"
+    return "invalid_value"
+
+
+def _at(parsed: object, place: Iterable[str | int]) -> object:
+    for part in place:
+        parsed = parsed.get(part) if isinstance(parsed, dict) else None
+    return parsed
+
+
+def _rejection(parsed: Mapping[str, Any], faults: list[dict[str, Any]], reason: Reason | None = None) -> Rejection:
+    return Rejection(
+        reason=reason or _reason_of(faults[0], parsed),
+        detail=tuple(faults[:20]),
+        event_id=_label(parsed.get("eventId")),
+        source=_label(parsed.get("source")),
+        funnel_stage=_label(parsed.get("funnelStage")),
+        event_type=_label(parsed.get("eventType")),
+    )
+
+
+def _label(value: object) -> str | None:
+    """A value of a refused event that is fit to be shown and stored, or None."""
+    if not isinstance(value, str) or "\0" in value:
+        return None
+    return value[:256].encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,171 @@
+"""The gateway's HTTP application."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from typing import Any
+
+import orjson
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Message, Receive, Scope, Send
+
+from eventpipeline.apidocs import docs_routes
+from eventpipeline.gateway.bodies import Body, InFlight, body_was_read, events_of
+from eventpipeline.gateway.ingest import Ingest, Outcome
+from eventpipeline.gateway.metrics import GatewayMetrics
+from eventpipeline.gateway.openapi import openapi
+from eventpipeline.problems import HANDLERS, Problem
+from eventpipeline.server import serve
+from eventpipeline.settings import GatewaySettings
+from eventpipeline.sources import Source, load
+from eventpipeline.stream import DEAD, Stream, StreamFull, StreamUnavailable
+from eventpipeline.telemetry import (
+    Health,
+    RequestMiddleware,
+    configure_logging,
+    correlation_id,
+    log,
+    new_registry,
+    routes,
+    traceparent_of,
+)
+
+EVENTS_PATH = "/webhook/events"
+_RETRY_AFTER_FULL = 30
+_RETRY_AFTER_AWAY = 2
+
+
+def create_app(
+    settings: GatewaySettings, sources: tuple[Source, ...], stream: Stream, registry: CollectorRegistry, health: Health
+) -> Starlette:
+    """The application over an already started `stream`."""
+    metrics = GatewayMetrics(registry, settings.sources)
+    in_flight = InFlight(settings.max_in_flight_bytes)
+    metrics.in_flight_bytes.set_function(lambda: in_flight.bytes)
+    ingest = Ingest(
+        sources, stream, metrics, ack_timeout=settings.ack_timeout_seconds, retention_days=settings.retention_days
+    )
+    endpoint = _EventsEndpoint(settings, ingest, in_flight, metrics)
+    # It answers while JetStream is away: callers must get the 503, not a refused connection.
+    health.show("stream", stream.check)
+    return Starlette(
+        routes=[
+            Route(EVENTS_PATH, endpoint.post, methods=["POST"]),
+            *routes(health, registry),
+            *docs_routes(openapi(sources, settings)),
+        ],
+        middleware=[Middleware(RequestMiddleware, health=health)],
+        exception_handlers=HANDLERS,
+    )
+
+
+class _EventsEndpoint:
+    def __init__(self, settings: GatewaySettings, ingest: Ingest, in_flight: InFlight, metrics: GatewayMetrics) -> None:
+        self._settings = settings
+        self._ingest = ingest
+        self._in_flight = in_flight
+        self._metrics = metrics
+
+    async def post(self, request: Request) -> Response:
+        started = time.perf_counter()
+        try:
+            response = await self._take(request)
+        except Problem as problem:
+            response = _Unread(request, problem.response())
+        self._metrics.requests.labels(str(response.status_code)).inc()
+        self._metrics.request_seconds.observe(time.perf_counter() - started)
+        return response
+
+    async def _take(self, request: Request) -> Response:
+        identity = correlation_id.get() or ""
+        with Body(request, self._in_flight, self._settings.max_body_bytes) as body:
+            events = events_of(await body.read(), body.media_type)
+            try:
+                outcome = await self._ingest.take(events, identity, traceparent_of(request.headers))
+            except StreamFull as error:
+                raise Problem(503, str(error), retry_after=_RETRY_AFTER_FULL) from error
+            except StreamUnavailable as error:
+                raise Problem(503, str(error), retry_after=_RETRY_AFTER_AWAY) from error
+        request.state.log = {"accepted": outcome.accepted, "rejected": outcome.rejected}
+        return _answer(outcome, identity)
+
+
+def _answer(outcome: Outcome, identity: str) -> Response:
+    counts: dict[str, Any] = {
+        "accepted": outcome.accepted,
+        "rejected": outcome.rejected,
+        "errors": outcome.errors,
+    }
+    if outcome.rejected and not outcome.accepted:
+        return Problem(422, "every event is invalid; see errors", **counts).response()
+    return Response(orjson.dumps({**counts, "correlationId": identity}), 202, media_type="application/json")
+
+
+class _Unread(Response):
+    """A refusal that may come before the body was read.
+
+    The answer goes out first. Then what the client still sends is thrown away for a while: a connection that is
+    closed under a client that sends would cost it the answer.
+    """
+
+    _SECONDS = 10.0
+
+    def __init__(self, request: Request, response: Response) -> None:
+        super().__init__(response.body, response.status_code, dict(response.headers))
+        self._request = request
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [*self.raw_headers, (b"connection", b"close")]
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": bytes(self.body), "more_body": True})
+        if not body_was_read(self._request):
+            try:
+                async with asyncio.timeout(self._SECONDS):
+                    while _goes_on(await receive()):
+                        pass
+            except TimeoutError:
+                pass
+        await send({"type": "http.response.body", "body": b""})
+
+
+def _goes_on(message: Message) -> bool:
+    return message["type"] == "http.request" and bool(message.get("more_body"))
+
+
+async def run(settings: GatewaySettings) -> None:
+    """Runs the gateway until it is told to stop."""
+    configure_logging("gateway", settings.log_level)
+    sources = load(settings.sources)
+    health = Health()
+    stream = Stream(settings, "gateway")
+    stream.start()
+    app = create_app(settings, sources, stream, new_registry(), health)
+    ensuring = asyncio.create_task(_ensure(stream, settings.sources))
+    # What lives now lives for ever; the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    try:
+        await serve(app, settings, health, drain_seconds=settings.drain_seconds)
+    finally:
+        ensuring.cancel()
+        await stream.close()
+
+
+async def _ensure(stream: Stream, sources: tuple[str, ...]) -> None:
+    """Makes the streams before the first event comes, as soon as NATS is there."""
+    await stream.connected()
+    for name in (*sources, DEAD):
+        while True:
+            try:
+                await stream.ensure(name)
+                break
+            except StreamUnavailable as error:
+                log("gateway").debug("streams are not there yet", error=str(error))
+                await asyncio.sleep(1)

@@ -1,0 +1,39 @@
+"""What the gateway counts."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+
+class GatewayMetrics:
+    def __init__(self, registry: CollectorRegistry, sources: tuple[str, ...]) -> None:
+        self.accepted = Counter(
+            "gateway_events_accepted_total", "Events that were valid.", ["source"], registry=registry
+        )
+        self.processed = Counter(
+            "gateway_events_processed_total", "Events that JetStream acknowledged.", ["source"], registry=registry
+        )
+        self.failed = Counter(
+            "gateway_events_failed_total",
+            "Events that were refused as invalid, or valid and not acknowledged (reason stream_unavailable).",
+            ["source", "reason"],
+            registry=registry,
+        )
+        self.dead_letters_lost = Counter(
+            "gateway_dead_letters_lost_total",
+            "Refused events that could not be kept, since the stream of dead letters is full.",
+            registry=registry,
+        )
+        self.requests = Counter("gateway_requests_total", "Requests by answer.", ["status"], registry=registry)
+        self.request_seconds = Histogram(
+            "gateway_request_seconds",
+            "From the end of the headers to the answer.",
+            registry=registry,
+            buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+        )
+        self.in_flight_bytes = Gauge(
+            "gateway_in_flight_bytes", "Bytes of request bodies that are held now.", registry=registry
+        )
+        for source in sources:  # a counter that starts at 0 shows its first increase
+            self.accepted.labels(source)
+            self.processed.labels(source)

@@ -1,0 +1,72 @@
+"""Errors over HTTP: RFC 9457 problem details, made in one place for both doors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from eventpipeline.telemetry import correlation_id, log
+
+MEDIA_TYPE = "application/problem+json"
+
+_TITLES = {
+    400: "Bad request",
+    404: "Not found",
+    405: "Method not allowed",
+    413: "Content too large",
+    415: "Unsupported media type",
+    422: "Unprocessable content",
+    500: "Internal error",
+    503: "Service unavailable",
+}
+
+
+class Problem(Exception):  # noqa: N818 - RFC 9457's own word
+    """An answer that says what is wrong, raised anywhere below a door.
+
+    `extension` members stand beside the standard ones in the body.
+    """
+
+    def __init__(self, status: int, detail: str, *, retry_after: int | None = None, **extension: Any) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.retry_after = retry_after
+        self.extension = extension
+
+    def response(self) -> Response:
+        body = {
+            "type": "about:blank",
+            "title": _TITLES.get(self.status, "Error"),
+            "status": self.status,
+            "detail": self.detail,
+            "correlationId": correlation_id.get(),
+            **self.extension,
+        }
+        headers = {"retry-after": str(self.retry_after)} if self.retry_after is not None else None
+        return Response(orjson.dumps(body), self.status, headers, MEDIA_TYPE)
+
+
+async def on_problem(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    return error.response()
+
+
+async def on_http_exception(_request: Request, error: Exception) -> Response:
+    """The framework's own refusals: no such path, no such method."""
+    assert isinstance(error, HTTPException)
+    response = Problem(error.status_code, error.detail).response()
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def on_error(_request: Request, error: Exception) -> Response:
+    log("http").error("unexpected error", exc_info=error)
+    return Problem(500, "An unexpected error; the log has it under this correlation id.").response()
+
+
+HANDLERS: Any = {Problem: on_problem, HTTPException: on_http_exception, Exception: on_error}

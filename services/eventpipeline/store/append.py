@@ -1,0 +1,99 @@
+"""Appends events: one statement a batch, which also keeps the rollups exact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg import AsyncConnection, sql
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+
+from eventpipeline.envelope import RequestRun
+from eventpipeline.sources import Source
+from eventpipeline.store import SchemaMismatch, extract
+from eventpipeline.store.pool import translated
+from eventpipeline.store.schema import VERSION
+from eventpipeline.store.statements import statement
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What became of a batch."""
+
+    new: int
+    """Events that were not stored before, and are counted now."""
+    beyond_retention: tuple[bytes, ...] = ()
+    """Events of a day that retention has dropped, as JSON text; they were not stored."""
+
+
+class Json(bytes):
+    """JSON text that goes to Postgres as it is."""
+
+
+class _JsonDumper(Dumper):
+    format = Format.TEXT
+    oid = 3802  # jsonb
+
+    def dump(self, obj: Json) -> bytes:
+        return obj
+
+
+def register_json(connection: AsyncConnection[Any]) -> None:
+    """Lets `connection` take `Json` values."""
+    connection.adapters.register_dumper(Json, _JsonDumper)
+
+
+class Appender:
+    """Appends the events of one source."""
+
+    def __init__(self, source: Source) -> None:
+        self._statement = sql.SQL(statement("append")).format(
+            version=sql.Literal(VERSION),
+            source=sql.Literal(source.name),
+            user_id=extract.user_id(source),
+            campaign_id=extract.campaign_id(source),
+            is_transaction=extract.is_transaction(source),
+            amount=extract.amount(source),
+            currency=extract.currency(source),
+            spread=extract.spread(source, sql.Identifier("new")),
+        )
+
+    async def append(
+        self, connection: AsyncConnection[Any], packed: bytes, requests: Sequence[RequestRun] = ()
+    ) -> Appended:
+        """Stores the events of `packed`, a JSON array, and commits.
+
+        `requests` says with which request each event came, in order. Raises Refused where Postgres refuses one of
+        the events (none is stored then), SchemaMismatch, or StoreUnavailable.
+        """
+        starts, position = [], 1
+        for run in requests:
+            starts.append(position)
+            position += run.count
+        register_json(connection)
+        parameters = {
+            "events": Json(packed),
+            "starts": starts,
+            "correlation_ids": [run.correlation_id for run in requests],
+        }
+        with translated():
+            cursor = await connection.execute(self._statement, parameters, prepare=True)
+            row = await cursor.fetchone()
+        assert row is not None
+        version, min_compatible, new, any_day_dropped = row
+        if version is None or version < VERSION:
+            raise SchemaMismatch(
+                f"the database has schema {version}, this release needs {VERSION}; run `eventpipeline migrate`"
+            )
+        if min_compatible > VERSION:
+            raise SchemaMismatch(
+                f"the database has schema {version}, which needs a release that knows schema {min_compatible}; "
+                f"this one knows {VERSION}: use the newer release"
+            )
+        if not any_day_dropped:
+            return Appended(new)
+        with translated():
+            cursor = await connection.execute(statement("beyond_retention"), {"events": Json(packed)})
+            return Appended(new, tuple(event.encode() for (event,) in await cursor.fetchall()))

@@ -1,0 +1,105 @@
+"""Reads dead letters: how many there are and why, a page of them, one with its bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import class_row
+
+from eventpipeline.store.reports import Connection
+from eventpipeline.store.statements import statement
+from eventpipeline.store.windows import ALL_TIME, Window
+
+_LAST_ID = UUID(int=2**128 - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the list of dead letters: just after the one received then, with this id."""
+
+    received_at: datetime
+    id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterFilter:
+    """Which dead letters are meant, by when they were received and what is known of them; None is all."""
+
+    window: Window = ALL_TIME
+    source: str | None = None
+    reason: str | None = None
+    funnel_stage: str | None = None
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """`detail` is a list of `{"loc", "msg", "type"}`; `payload_bytes` is the length of the whole event."""
+
+    id: UUID
+    received_at: datetime
+    source: str | None
+    funnel_stage: str | None
+    event_type: str | None
+    event_id: str | None
+    reason: str
+    detail: Any
+    correlation_id: str | None
+    payload_bytes: int
+
+    @property
+    def position(self) -> Position:
+        return Position(self.received_at, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterPayload(DeadLetter):
+    """`payload` is the event as it came, or the beginning of one that is over the size limit."""
+
+    payload: bytes
+    payload_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterCount:
+    """`source` is None for those of no known source."""
+
+    reason: str
+    source: str | None
+    count: int
+
+
+async def list_dead_letters(
+    connection: Connection, selected: DeadLetterFilter, limit: int, after: Position | None = None
+) -> list[DeadLetter]:
+    """At most `limit` dead letters, newest first. Raises StoreUnavailable."""
+    parameters = {
+        "source": selected.source,
+        "reason": selected.reason,
+        "funnel_stage": selected.funnel_stage,
+        "event_id": selected.event_id,
+        **selected.window.parameters(),
+        "after_time": after.received_at.isoformat() if after else "infinity",
+        "after_id": after.id if after else _LAST_ID,
+        "limit": limit,
+    }
+    async with connection.cursor(row_factory=class_row(DeadLetter)) as cursor:
+        await cursor.execute(statement("dead_letters_list"), parameters)
+        return await cursor.fetchall()
+
+
+async def show_dead_letter(connection: Connection, identity: UUID) -> DeadLetterPayload | None:
+    """One dead letter, or None where there is none of this id. Raises StoreUnavailable."""
+    async with connection.cursor(row_factory=class_row(DeadLetterPayload)) as cursor:
+        await cursor.execute(statement("dead_letters_show"), {"id": identity})
+        return await cursor.fetchone()
+
+
+async def count_dead_letters(connection: Connection, sources: tuple[str, ...]) -> list[DeadLetterCount]:
+    """How many there are of each reason and source. Raises StoreUnavailable."""
+    async with connection.cursor(row_factory=class_row(DeadLetterCount)) as cursor:
+        await cursor.execute(statement("dead_letters_count"), {"sources": list(sources)})
+        return await cursor.fetchall()

@@ -1,0 +1,80 @@
+-- The events, the rollups that reports read, and the dead letters.
+
+-- One row an event. Its identity is (source, event_id, timestamp): a sender that retries repeats all three, so a
+-- copy is recognised whenever it arrives. Partitions by day let retention drop a day without touching the others.
+CREATE TABLE events (
+    source          text        NOT NULL,
+    event_id        text        NOT NULL,
+    "timestamp"     timestamptz NOT NULL,
+    funnel_stage    text        NOT NULL,
+    event_type      text        NOT NULL,
+    user_id         text        NOT NULL,
+    campaign_id     text,
+    transaction     boolean     NOT NULL,
+    amount          numeric,
+    currency        text,
+    stored_at       timestamptz NOT NULL DEFAULT now(),
+    correlation_id  text,
+    data            jsonb       NOT NULL,
+    PRIMARY KEY (source, event_id, "timestamp")
+) PARTITION BY RANGE ("timestamp");
+
+CREATE TABLE events_default PARTITION OF events DEFAULT;
+
+-- Rows lie in about the order of their time, so a block range index finds the edges of a report's range.
+CREATE INDEX events_timestamp ON events USING brin ("timestamp") WITH (pages_per_range = 32);
+
+-- Revenue by campaign: campaign ids can be unique per event, so a rollup by campaign would be no smaller than this.
+CREATE INDEX events_transactions ON events (source, campaign_id, "timestamp") INCLUDE (amount, currency)
+    WHERE transaction;
+
+-- Events and revenue by minute. `amounts` counts the transactions that have an amount.
+CREATE TABLE rollup_minute (
+    minute          timestamptz NOT NULL,
+    source          text        NOT NULL,
+    funnel_stage    text        NOT NULL,
+    event_type      text        NOT NULL,
+    currency        text,
+    events          bigint      NOT NULL,
+    transactions    bigint      NOT NULL,
+    amounts         bigint      NOT NULL,
+    revenue         numeric     NOT NULL,
+    UNIQUE NULLS NOT DISTINCT (minute, source, funnel_stage, event_type, currency)
+);
+
+-- Demographics by hour: for a distribution, the events of each value; for an average (value ''), the events that
+-- carry the number and its sum.
+CREATE TABLE rollup_demographics (
+    hour            timestamptz NOT NULL,
+    source          text        NOT NULL,
+    dimension       text        NOT NULL,
+    value           text        NOT NULL,
+    events          bigint      NOT NULL,
+    total           numeric     NOT NULL,
+    PRIMARY KEY (source, dimension, hour, value)
+) WITH (fillfactor = 50); -- every batch updates the rows of its hour; room on the page keeps the index out of it
+
+-- Events that were refused, with the reason and their own bytes.
+CREATE TABLE dead_letters (
+    id              uuid        PRIMARY KEY,
+    received_at     timestamptz NOT NULL,
+    source          text,
+    funnel_stage    text,
+    event_type      text,
+    event_id        text,
+    reason          text        NOT NULL,
+    detail          jsonb       NOT NULL,
+    correlation_id  text,
+    payload         bytea       NOT NULL,
+    payload_bytes   bigint      NOT NULL,
+    payload_sha256  text        NOT NULL
+);
+
+CREATE INDEX dead_letters_received_at ON dead_letters (received_at, id);
+CREATE INDEX dead_letters_event_id ON dead_letters (event_id);
+
+-- Days whose events retention has dropped; an event of such a day is refused, since it might be a copy.
+CREATE TABLE dropped_days (
+    day             date        PRIMARY KEY,
+    dropped_at      timestamptz NOT NULL DEFAULT now()
+);

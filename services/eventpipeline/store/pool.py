@@ -1,0 +1,82 @@
+"""Connections to Postgres, and the one place where its errors become ours."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, errors
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from eventpipeline.store import Refused, StoreUnavailable
+
+Pool = AsyncConnectionPool[AsyncConnection[Any]]
+
+_SESSION = {
+    "timezone": "UTC",
+    "jit": "off",  # compiling costs more than these statements run
+    "random_page_cost": "1.1",  # with the default of 4 a range of a day scans the whole table
+    "work_mem": "32MB",  # the rows of one batch stay in memory
+    "idle_in_transaction_session_timeout": "60s",
+}
+_READ_ONLY = {"default_transaction_read_only": "on", "statement_timeout": "30s"}
+
+
+def open_pool(database_url: str, *, name: str, read_only: bool, max_size: int) -> Pool:
+    """A pool of connections, not yet opened: `await pool.open(wait=False)` lets a service start before Postgres."""
+    session = _SESSION | (_READ_ONLY if read_only else {})
+    options = " ".join(f"-c {key}={value}" for key, value in session.items())
+    return AsyncConnectionPool(
+        database_url,
+        min_size=1,
+        max_size=max_size,
+        open=False,
+        timeout=5.0,
+        reconnect_timeout=float("inf"),
+        check=AsyncConnectionPool.check_connection,
+        kwargs={
+            "autocommit": True,
+            "application_name": f"eventpipeline-{name}",
+            "options": options,
+            "connect_timeout": 5,
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,
+        },
+    )
+
+
+@contextlib.asynccontextmanager
+async def connection(pool: Pool) -> AsyncIterator[AsyncConnection[Any]]:
+    """A connection of `pool`. Raises StoreUnavailable or Refused for what goes wrong in the block."""
+    with translated():
+        async with pool.connection() as opened:
+            yield opened
+
+
+@contextlib.contextmanager
+def translated() -> Any:
+    """Turns psycopg's errors into the store's: what Postgres refuses for ever, and everything else."""
+    try:
+        yield
+    except (errors.DataError, errors.IntegrityError) as error:
+        raise Refused(_one_line(error)) from error
+    except (psycopg.Error, PoolTimeout, OSError) as error:
+        raise StoreUnavailable(f"Postgres did not answer: {_one_line(error)}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
+
+
+async def check(pool: Pool) -> str | None:
+    """What is wrong with Postgres, or None where it answers."""
+    try:
+        async with connection(pool) as opened:
+            await opened.execute("SELECT 1")
+    except (StoreUnavailable, Refused) as error:
+        return str(error)
+    return None

@@ -1,0 +1,49 @@
+-- Stores one batch of events of one source, and counts exactly those that were new.
+--
+-- Nothing is done where the schema is newer than this release understands, since a rollup might be missed; the
+-- answer says so. Rows go in in the order of their identity and rollups in the order of their keys: two collectors
+-- that store the same events would deadlock otherwise.
+WITH schema AS (
+    SELECT max(version) AS version, max(min_compatible) AS min_compatible FROM schema_versions
+), batch AS (
+    SELECT event_id, "timestamp", funnel_stage, event_type, data,
+           (%(correlation_ids)s::text[])[width_bucket(position, %(starts)s::bigint[])] AS correlation_id
+    FROM ROWS FROM (
+        jsonb_to_recordset(%(events)s)
+        AS ("eventId" text, "timestamp" timestamptz, "funnelStage" text, "eventType" text, data jsonb)
+    ) WITH ORDINALITY AS e (event_id, "timestamp", funnel_stage, event_type, data, position)
+    WHERE (SELECT min_compatible FROM schema) <= {version}
+), new AS (
+    INSERT INTO events (source, event_id, "timestamp", funnel_stage, event_type,
+                        user_id, campaign_id, transaction, amount, currency, correlation_id, data)
+    SELECT {source}, event_id, "timestamp", funnel_stage, event_type,
+           {user_id}, {campaign_id}, {is_transaction}, {amount}, {currency}, correlation_id, data
+    FROM batch
+    WHERE NOT EXISTS (SELECT FROM dropped_days WHERE day = ("timestamp" AT TIME ZONE 'UTC')::date)
+    ORDER BY event_id, "timestamp"
+    ON CONFLICT DO NOTHING
+    RETURNING "timestamp", funnel_stage, event_type, transaction, amount, currency, data
+), counted AS (
+    INSERT INTO rollup_minute AS r (minute, source, funnel_stage, event_type, currency,
+                                    events, transactions, amounts, revenue)
+    SELECT date_bin('1 minute', "timestamp", '2000-01-01T00:00:00Z'), {source}, funnel_stage, event_type, currency,
+           count(*), count(*) FILTER (WHERE transaction), count(amount), coalesce(sum(amount), 0)
+    FROM new
+    GROUP BY 1, 3, 4, 5
+    ORDER BY 1, 3, 4, 5
+    ON CONFLICT (minute, source, funnel_stage, event_type, currency) DO UPDATE
+    SET events = r.events + excluded.events,
+        transactions = r.transactions + excluded.transactions,
+        amounts = r.amounts + excluded.amounts,
+        revenue = r.revenue + excluded.revenue
+), spread AS (
+    INSERT INTO rollup_demographics AS r (hour, source, dimension, value, events, total)
+    SELECT hour, {source}, dimension, value, events, total
+    FROM ({spread}) AS spread
+    ORDER BY dimension, hour, value
+    ON CONFLICT (source, dimension, hour, value) DO UPDATE
+    SET events = r.events + excluded.events,
+        total = r.total + excluded.total
+)
+SELECT (SELECT version FROM schema), (SELECT min_compatible FROM schema),
+       (SELECT count(*) FROM new), EXISTS (SELECT FROM dropped_days)

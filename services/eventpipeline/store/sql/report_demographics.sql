@@ -1,0 +1,29 @@
+-- The demographics report of one source: events by the values of each distribution, and the sums of each average.
+-- Whole hours come from the rollup, the hours that the window cuts from the events themselves. Of the values beyond
+-- the first ones there is one row with value NULL; distributions by range are complete.
+WITH part AS (
+    SELECT dimension, value, events, total
+    FROM rollup_demographics
+    WHERE source = %(source)s AND dimension = ANY (%(dimensions)s::text[])
+      AND hour >= %(whole_from)s::timestamptz AND hour < %(whole_to)s::timestamptz
+    UNION ALL
+    SELECT d.dimension, d.value, 1, coalesce(d.total, 0)
+    FROM events CROSS JOIN {demographics}
+    WHERE %(is_cut)s::boolean
+      AND ("timestamp" >= %(head_from)s::timestamptz AND "timestamp" < %(head_to)s::timestamptz
+           OR "timestamp" >= %(tail_from)s::timestamptz AND "timestamp" < %(tail_to)s::timestamptz)
+      AND source = %(source)s AND d.value IS NOT NULL
+), summed AS (
+    SELECT dimension, value, sum(events)::bigint AS events, sum(total) AS total
+    FROM part
+    GROUP BY dimension, value
+), ranked AS (
+    SELECT dimension, value, events, total,
+           dimension = ANY (%(complete)s::text[])
+           OR row_number() OVER (PARTITION BY dimension ORDER BY events DESC, value COLLATE "C") <= %(top)s AS shown
+    FROM summed
+)
+SELECT dimension, CASE WHEN shown THEN value END AS value, sum(events)::bigint AS events, sum(total) AS total
+FROM ranked
+GROUP BY dimension, CASE WHEN shown THEN value END
+ORDER BY dimension, value IS NULL, events DESC, value COLLATE "C"
