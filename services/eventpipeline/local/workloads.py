@@ -1,0 +1,99 @@
+"""The plan as programs of this machine. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from eventpipeline.local.errors import Unresolvable
+from eventpipeline.local.ports import HOST
+from eventpipeline.local.probe import answers_200
+from eventpipeline.local.program import Program, python
+from eventpipeline.plan import NATS_PORT, POSTGRES_PORT, Plan, Workload
+from eventpipeline.settings import MaintainSettings
+from eventpipeline.spec import EventPipeline, EventPipelineSpec, ExternalNats, Stream, quantity_bytes
+
+NATS, NATS_MONITOR, POSTGRES = "nats", "nats-monitor", "postgres"
+"""Names of ports; those of the services are the names of their workloads."""
+NATS_MONITOR_PORT = 8222
+
+ENTRY = python("-m", "eventpipeline")
+"""The command of the services, `migrate` and `maintain`."""
+
+_LEAST_STORAGE = 64 * 2**20
+
+
+def resolved(pipeline: EventPipeline, *, nats_url: str | None, database_url: str | None) -> EventPipeline:
+    """The pipeline with the servers it is to use here. Raises Unresolvable where they are in a secret of a cluster."""
+    external = pipeline.spec.stream.external
+    if external and external.credentials_secret_ref and not nats_url:
+        raise Unresolvable(
+            f"spec.stream.external takes its credentials from the secret {external.credentials_secret_ref.name!r} of a "
+            f"cluster; give the address here with --nats-url nats://user:password@host:4222"
+        )
+    store = pipeline.spec.store.external
+    if store and not database_url:
+        raise Unresolvable(
+            f"spec.store.external takes its address from the secret {store.url_secret_ref.name!r} of a cluster; "
+            f"give it here with --database-url postgresql://user:password@host/database"
+        )
+    if not nats_url:
+        return pipeline
+    try:
+        given = ExternalNats(url=nats_url)
+    except ValidationError:
+        raise Unresolvable(f"--nats-url {nats_url}: an address is nats://host:4222 or tls://host:4222") from None
+    return _with_stream(pipeline, Stream(external=given, retention_seconds=pipeline.spec.stream.retention_seconds))
+
+
+def capped(pipeline: EventPipeline, available_bytes: int) -> EventPipeline:
+    """The pipeline whose NATS takes at most a quarter of the disk; itself where it does not want more."""
+    stream = pipeline.spec.stream
+    most = max(available_bytes // 4, _LEAST_STORAGE)
+    if stream.managed is None or quantity_bytes(stream.managed.storage) <= most:
+        return pipeline
+    server = stream.managed.model_copy(update={"storage": f"{most // 2**20}Mi"})
+    return _with_stream(pipeline, stream.model_copy(update={"nats": server}))
+
+
+def _with_stream(pipeline: EventPipeline, stream: Stream) -> EventPipeline:
+    spec: EventPipelineSpec = pipeline.spec.model_copy(update={"stream": stream})
+    return pipeline.model_copy(update={"spec": spec})
+
+
+def server_ports(*, nats: bool, postgres: bool) -> dict[str, int]:
+    """The default ports of the servers that are started here."""
+    ports = {NATS: NATS_PORT, NATS_MONITOR: NATS_MONITOR_PORT} if nats else {}
+    return ports | ({POSTGRES: POSTGRES_PORT} if postgres else {})
+
+
+def service_ports(plan: Plan) -> dict[str, int]:
+    return {workload.name: workload.settings.port for workload in plan.workloads}
+
+
+def service(workload: Workload, *, port: int, log: Path, entry: tuple[str, ...] = ENTRY) -> Program:
+    """A service on loopback, which does not wait for load balancers when it stops."""
+    settings = workload.settings.model_copy(
+        update={"host": HOST, "port": port, "environment": "development", "drain_seconds": 0.0}
+    )
+    return Program(
+        name=workload.name,
+        argv=(*entry, *workload.command),
+        log=log,
+        env=_unbuffered(settings.environ()),
+        ready=answers_200(port, "/readyz"),
+        live=answers_200(port, "/livez"),
+    )
+
+
+def owner_task(command: str, plan: Plan, *, database_url: str, log: Path, entry: tuple[str, ...] = ENTRY) -> Program:
+    """`migrate` or `maintain`: runs to its end, with the rights of the owner of the database."""
+    settings = MaintainSettings.model_validate({"database_url": database_url, "retention_days": plan.retention_days})
+    return Program(command, (*entry, command), log, env=_unbuffered(settings.environ()))
+
+
+def _unbuffered(env: Mapping[str, str]) -> dict[str, str]:
+    """Their output goes to a file, and the last lines before a death are the ones that are looked for."""
+    return dict(env) | {"PYTHONUNBUFFERED": "1"}

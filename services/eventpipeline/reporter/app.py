@@ -1,0 +1,102 @@
+"""The reporter's HTTP application."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from eventpipeline.apidocs import docs_routes
+from eventpipeline.problems import HANDLERS
+from eventpipeline.reporter.dead_letters import DeadLetterEndpoints
+from eventpipeline.reporter.metrics import ReporterMetrics
+from eventpipeline.reporter.openapi import openapi
+from eventpipeline.reporter.reports import ReportEndpoints
+from eventpipeline.reporter.responses import on_store_unavailable
+from eventpipeline.reporter.status import StatusEndpoint
+from eventpipeline.server import serve
+from eventpipeline.settings import ReporterSettings
+from eventpipeline.sources import load
+from eventpipeline.store import StoreUnavailable, pool
+from eventpipeline.store.pool import Pool
+from eventpipeline.stream import Stream
+from eventpipeline.telemetry import Health, RequestMiddleware, configure_logging, new_registry, routes
+
+PAGE = Path(__file__).parent / "page"
+_PAGE_HEADERS = {
+    "cache-control": "no-cache",
+    "content-security-policy": (
+        "default-src 'self'; img-src 'self' data:; object-src 'none'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+_CONNECTIONS = 8
+
+
+def create_app(
+    settings: ReporterSettings, store: Pool, stream: Stream, registry: CollectorRegistry, health: Health
+) -> ASGIApp:
+    """The application over an opened `store` and an already started `stream`."""
+    sources = load(settings.sources)
+    reports = ReportEndpoints(sources, store, ReporterMetrics(registry))
+    dead_letters = DeadLetterEndpoints(sources, store)
+    health.require("store", lambda: pool.check(store))
+    # Reports are answered without the stream; only the lag is not known then.
+    health.show("stream", stream.check)
+    app = Starlette(
+        routes=[
+            Route("/reports/events", reports.events),
+            Route("/reports/revenue", reports.revenue),
+            Route("/reports/demographics", reports.demographics),
+            Route("/status", StatusEndpoint(sources, store, stream).status),
+            Route("/dead-letters", dead_letters.list),
+            Route("/dead-letters/{id}", dead_letters.show),
+            *_page_routes(),
+            *routes(health, registry),
+            *docs_routes(openapi(sources)),
+        ],
+        exception_handlers={**HANDLERS, StoreUnavailable: on_store_unavailable},
+    )
+    # Outside of all else: the answer to an unexpected error is made outside of Starlette's own middleware.
+    return RequestMiddleware(app, health)
+
+
+def _page_routes() -> list[BaseRoute]:
+    async def page(_request: Request) -> Response:
+        return FileResponse(PAGE / "index.html", headers=_PAGE_HEADERS)
+
+    return [Route("/", page), Mount("/assets", _Assets(directory=PAGE, check_dir=False))]
+
+
+class _Assets(StaticFiles):
+    """Files that a browser asks for again after an upgrade: their names do not change with their contents."""
+
+    def file_response(self, *args: object, **kwargs: object) -> Response:
+        response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
+        response.headers.update(_PAGE_HEADERS)
+        return response
+
+
+async def run(settings: ReporterSettings) -> None:
+    """Runs the reporter until it is told to stop."""
+    configure_logging("reporter", settings.log_level)
+    health = Health()
+    store = pool.open_pool(settings.database_url, name="reporter", read_only=True, max_size=_CONNECTIONS)
+    stream = Stream(settings, "reporter")
+    app = create_app(settings, store, stream, new_registry(), health)
+    # Neither is waited for: the reporter starts, and says what is missing, while they are away.
+    await store.open(wait=False)
+    stream.start()
+    try:
+        await serve(app, settings, health, drain_seconds=settings.drain_seconds)
+    finally:
+        await stream.close()
+        await store.close()

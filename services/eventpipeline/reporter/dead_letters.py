@@ -1,0 +1,76 @@
+"""Dead letters to look at: a page of them, and one with what was sent."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from eventpipeline.problems import Problem
+from eventpipeline.reporter.params import DeadLettersQuery, NoQuery, Vocabulary, parse, write_cursor
+from eventpipeline.reporter.responses import json_response
+from eventpipeline.reporter.times import written
+from eventpipeline.sources import Source
+from eventpipeline.store import reports
+from eventpipeline.store.dead_letter_queries import DeadLetter, list_dead_letters, show_dead_letter
+from eventpipeline.store.pool import Pool
+
+
+class DeadLetterEndpoints:
+    def __init__(self, sources: Sequence[Source], pool: Pool) -> None:
+        self._vocabulary = Vocabulary.of(sources)
+        self._pool = pool
+
+    async def list(self, request: Request) -> Response:
+        query = parse(DeadLettersQuery, request, self._vocabulary)
+        async with reports.snapshot(self._pool) as store:
+            # One more than asked for tells whether there is a next page.
+            found = await list_dead_letters(store, query.selected, query.limit + 1, query.after)
+        page = found[: query.limit]
+        more = len(found) > query.limit
+        return json_response(
+            {"items": [_item(letter) for letter in page], "next": write_cursor(page[-1].position) if more else None}
+        )
+
+    async def show(self, request: Request) -> Response:
+        parse(NoQuery, request, self._vocabulary)
+        identity = request.path_params["id"]
+        try:
+            wanted = UUID(identity)
+        except ValueError:
+            raise _not_found(identity) from None
+        async with reports.snapshot(self._pool) as store:
+            letter = await show_dead_letter(store, wanted)
+        if letter is None:
+            raise _not_found(identity)
+        return json_response({**_item(letter), **_payload(letter.payload), "payloadSha256": letter.payload_sha256})
+
+
+def _not_found(identity: str) -> Problem:
+    return Problem(404, f"there is no dead letter {identity}")
+
+
+def _item(letter: DeadLetter) -> dict[str, Any]:
+    return {
+        "id": str(letter.id),
+        "receivedAt": written(letter.received_at),
+        "source": letter.source,
+        "funnelStage": letter.funnel_stage,
+        "eventType": letter.event_type,
+        "eventId": letter.event_id,
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "correlationId": letter.correlation_id,
+        "payloadBytes": letter.payload_bytes,
+    }
+
+
+def _payload(payload: bytes) -> dict[str, str]:
+    try:
+        return {"payload": payload.decode()}
+    except UnicodeDecodeError:
+        return {"payload": base64.b64encode(payload).decode(), "payloadEncoding": "base64"}

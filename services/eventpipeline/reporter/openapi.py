@@ -1,0 +1,160 @@
+"""The reporter's OpenAPI 3.1 document: parameters from the models that parse them, answers from `schemas`. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from eventpipeline import __version__
+from eventpipeline.reporter import examples, schemas
+from eventpipeline.reporter.params import (
+    DeadLettersQuery,
+    DemographicsQuery,
+    EventsQuery,
+    Query,
+    RevenueQuery,
+    Vocabulary,
+)
+from eventpipeline.sources import Source
+
+Part = dict[str, Any]
+
+_DESCRIPTION = """Reports about the events that the pipeline has stored: exact, from any time to any other.
+
+A parameter that is unknown, repeated or wrong is refused with 422 and named. `from` is inclusive, `to` exclusive;
+without them a report is about all time. Errors are RFC 9457 problem details. HEAD works wherever GET does."""
+
+
+def openapi(sources: Sequence[Source]) -> Part:
+    vocabulary = Vocabulary.of(sources)
+    demographics = schemas.demographics(sources)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "EventPipeline reporter",
+            "version": __version__,
+            "description": _DESCRIPTION,
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "tags": [{"name": "reports"}, {"name": "pipeline"}, {"name": "service"}],
+        "paths": {
+            "/reports/events": _report("Events by source, funnel stage and type", "events", EventsQuery, vocabulary),
+            "/reports/revenue": _report("Revenue and transactions", "revenue", RevenueQuery, vocabulary),
+            "/reports/demographics": _report("Who the users are", "demographics", DemographicsQuery, vocabulary),
+            "/status": _get("How the pipeline fares", "status", "pipeline", {"200": _json("Status", examples.STATUS)}),
+            "/dead-letters": _get(
+                "The events that were refused, newest first",
+                "listDeadLetters",
+                "pipeline",
+                {"200": _json("DeadLetters", examples.DEAD_LETTERS)},
+                _parameters(DeadLettersQuery, vocabulary),
+            ),
+            "/dead-letters/{id}": _get(
+                "One event that was refused, with its bytes",
+                "showDeadLetter",
+                "pipeline",
+                {"200": _json("DeadLetter", examples.DEAD_LETTER), "404": {"$ref": "#/components/responses/NotFound"}},
+                [{"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}],
+            ),
+            **_service_paths(),
+        },
+        "components": {
+            "schemas": {
+                "Events": schemas.EVENTS,
+                "Revenue": schemas.REVENUE,
+                "Demographics": demographics,
+                "Status": schemas.STATUS,
+                "DeadLetters": schemas.DEAD_LETTERS,
+                "DeadLetter": schemas.DEAD_LETTER,
+                "Problem": schemas.PROBLEM,
+            },
+            "responses": {
+                "NotFound": _problem("There is nothing of this name.", examples.NOT_FOUND),
+                "Invalid": _problem("A parameter is unknown, repeated or wrong.", examples.INVALID),
+                "Unavailable": _problem(
+                    "Postgres does not answer, or not in time.",
+                    examples.UNAVAILABLE,
+                    {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
+                ),
+            },
+        },
+    }
+
+
+def _report(summary: str, name: str, query: type[Query], vocabulary: Vocabulary) -> Part:
+    answer = _json(name.capitalize(), examples.REPORTS[name])
+    answer["content"]["text/csv"] = {"schema": {"type": "string"}, "example": examples.TABLES[name]}
+    return _get(summary, f"{name}Report", "reports", {"200": answer}, _parameters(query, vocabulary))
+
+
+def _get(summary: str, operation: str, tag: str, answers: Part, parameters: Sequence[Part] = ()) -> Part:
+    return {
+        "get": {
+            "summary": summary,
+            "operationId": operation,
+            "tags": [tag],
+            "parameters": list(parameters),
+            "responses": {
+                **answers,
+                "422": {"$ref": "#/components/responses/Invalid"},
+                "503": {"$ref": "#/components/responses/Unavailable"},
+            },
+        }
+    }
+
+
+def _parameters(query: type[Query], vocabulary: Vocabulary) -> list[Part]:
+    return [_parameter(name, schema, vocabulary) for name, schema in query.model_json_schema()["properties"].items()]
+
+
+def _parameter(name: str, described: Part, vocabulary: Vocabulary) -> Part:
+    """A parameter that may be left out; in a URL there is no null, which the model has for that."""
+    schema = next((kind for kind in described.get("anyOf", ()) if kind.get("type") != "null"), described)
+    keys = ("type", "format", "enum", "const", "pattern", "minimum", "maximum", "maxLength", "default")
+    parameter = {
+        "name": name,
+        "in": "query",
+        "required": False,
+        "description": described["description"],
+        "schema": {key: schema[key] for key in keys if key in schema},
+    }
+    if known := vocabulary.for_parameter(name):
+        # Where any text may stand in a dead letter, the known names are only usual.
+        parameter["schema"] |= {} if "maxLength" in schema else {"enum": list(known)}
+    if "examples" in described:
+        parameter["example"] = described["examples"][0]
+    return parameter
+
+
+def _json(schema: str, example: Any) -> Part:
+    content = {"schema": {"$ref": f"#/components/schemas/{schema}"}, "example": example}
+    return {"description": "The answer.", "content": {"application/json": content}}
+
+
+def _problem(description: str, example: Any, headers: Part | None = None) -> Part:
+    content = {"schema": {"$ref": "#/components/schemas/Problem"}, "example": example}
+    answer: Part = {"description": description, "content": {"application/problem+json": content}}
+    return answer | ({"headers": headers} if headers else {})
+
+
+def _service_paths() -> Part:
+    def probe(summary: str, operation: str) -> Part:
+        said = {"application/json": {"schema": {"type": "object", "required": ["status"]}}}
+        answers = {"200": {"description": "Yes.", "content": said}, "503": {"description": "No.", "content": said}}
+        return {"get": {"summary": summary, "operationId": operation, "tags": ["service"], "responses": answers}}
+
+    metrics = {"description": "Prometheus text.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+    return {
+        "/livez": probe("Whether the service lives", "livez"),
+        "/readyz": probe("Whether what it depends on answers", "readyz"),
+        "/health/liveness": probe("As /livez", "liveness"),
+        "/health/readiness": probe("As /readyz", "readiness"),
+        "/metrics": {
+            "get": {
+                "summary": "What the service counts",
+                "operationId": "metrics",
+                "tags": ["service"],
+                "responses": {"200": metrics},
+            }
+        },
+    }

@@ -1,0 +1,186 @@
+"""The shapes of the reporter's answers as JSON Schema, for its OpenAPI document. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from eventpipeline.sources import FUNNEL_STAGES, Distribution, Source
+
+Schema = dict[str, Any]
+
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+_AMOUNT: Schema = {"type": "string", "pattern": r"^\d+\.\d{2,}$", "description": "An exact decimal amount."}
+_INSTANT: Schema = {"type": "string", "format": "date-time"}
+_TEXT: Schema = {"type": "string"}
+_CURRENCY: Schema = {"type": ["string", "null"], "description": "The currency; null where the source names none."}
+
+
+def nullable(schema: Schema) -> Schema:
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+def closed(properties: Schema, optional: Sequence[str] = (), **more: Any) -> Schema:
+    """An object with exactly these members."""
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "properties": properties, "required": required, "additionalProperties": False, **more}
+
+
+def array(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
+
+
+_BOUNDS: Schema = {"from": nullable(_INSTANT), "to": nullable(_INSTANT)}
+_MEAN_AMOUNT = {
+    **nullable(_AMOUNT),
+    "description": "Revenue over the transactions that have an amount; null where there are none.",
+}
+_TOTAL: Schema = {
+    "total": {**nullable(_AMOUNT), "description": "The sum; null where there is more than one currency: see totals."},
+    "transactions": _COUNT,
+    "averageOrderValue": _MEAN_AMOUNT,
+}
+
+EVENTS = closed(
+    {
+        **_BOUNDS,
+        "total": _COUNT,
+        "items": array(
+            closed(
+                {
+                    "source": _TEXT,
+                    "funnelStage": {"type": "string", "enum": list(FUNNEL_STAGES)},
+                    "eventType": _TEXT,
+                    "count": _COUNT,
+                }
+            )
+        ),
+        "series": array(closed({"start": _INSTANT, "count": _COUNT})),
+    },
+    optional=["series"],
+)
+
+REVENUE = closed(
+    {
+        **_BOUNDS,
+        **_TOTAL,
+        "totals": array(closed({"currency": _CURRENCY, **_TOTAL})),
+        "items": array(
+            closed(
+                {
+                    "source": _TEXT,
+                    "campaignId": {"type": ["string", "null"]},
+                    "currency": _CURRENCY,
+                    "revenue": _AMOUNT,
+                    "transactions": _COUNT,
+                    "averageOrderValue": _MEAN_AMOUNT,
+                },
+                optional=["campaignId"],
+            )
+        ),
+        "series": array(closed({"start": _INSTANT, "currency": _CURRENCY, "revenue": _AMOUNT, "transactions": _COUNT})),
+    },
+    optional=["totals", "series"],
+)
+
+_DEAD_LETTER: Schema = {
+    "id": {"type": "string", "format": "uuid"},
+    "receivedAt": _INSTANT,
+    "source": nullable(_TEXT),
+    "funnelStage": nullable(_TEXT),
+    "eventType": nullable(_TEXT),
+    "eventId": nullable(_TEXT),
+    "reason": _TEXT,
+    "detail": array(
+        closed({"loc": array({"type": ["string", "integer"]}), "msg": _TEXT, "type": _TEXT}, description="One fault.")
+    ),
+    "correlationId": nullable(_TEXT),
+    "payloadBytes": {**_COUNT, "description": "The length of the whole event."},
+}
+
+DEAD_LETTERS = closed(
+    {
+        "items": array(closed(_DEAD_LETTER)),
+        "next": {"type": ["string", "null"], "description": "What `after` takes for the next page; null at the end."},
+    }
+)
+
+DEAD_LETTER = closed(
+    {
+        **_DEAD_LETTER,
+        "payload": {"type": "string", "description": "The event as it came; the first 64 KiB of one too large."},
+        "payloadEncoding": {"type": "string", "const": "base64", "description": "Where the payload is not UTF-8."},
+        "payloadSha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
+    },
+    optional=["payloadEncoding"],
+)
+
+STATUS = closed(
+    {
+        "time": _INSTANT,
+        "stream": {"type": "string", "description": "ok, or why the stream does not answer."},
+        "sources": array(
+            closed(
+                {
+                    "source": _TEXT,
+                    "events": _COUNT,
+                    "transactions": _COUNT,
+                    "pendingMessages": nullable(_COUNT),
+                    "oldestPendingSeconds": {"type": ["number", "null"], "minimum": 0},
+                    "streamBytes": nullable(_COUNT),
+                    "streamByteLimit": nullable(_COUNT),
+                    "deadLetters": _COUNT,
+                }
+            )
+        ),
+        "deadLetters": closed(
+            {
+                "total": _COUNT,
+                "pendingMessages": nullable(_COUNT),
+                "byReason": {"type": "object", "additionalProperties": _COUNT},
+                "bySource": {"type": "object", "additionalProperties": _COUNT},
+            }
+        ),
+    }
+)
+
+PROBLEM: Schema = {
+    "type": "object",
+    "description": "RFC 9457 problem details.",
+    "properties": {
+        "type": _TEXT,
+        "title": _TEXT,
+        "status": {"type": "integer"},
+        "detail": _TEXT,
+        "correlationId": nullable(_TEXT),
+        "errors": array(closed({"loc": array(_TEXT), "msg": _TEXT, "type": _TEXT})),
+    },
+    "required": ["type", "title", "status", "detail", "correlationId"],
+}
+
+
+def demographics(sources: Sequence[Source]) -> Schema:
+    """The demographics report, with an item of its own for each source."""
+    return closed({**_BOUNDS, "items": array({"oneOf": [_demographics_item(source) for source in sources]})})
+
+
+def _demographics_item(source: Source) -> Schema:
+    mean = {"type": ["number", "null"], "description": "The mean, to two digits after the point."}
+    return closed(
+        {
+            "source": {"type": "string", "const": source.name},
+            "events": _COUNT,
+            "users": {**_COUNT, "description": "Distinct users, counted exactly."},
+            **{average.name: mean for average in source.averages},
+            **{distribution.name: _distribution(distribution) for distribution in source.distributions},
+        },
+        title=source.name,
+    )
+
+
+def _distribution(distribution: Distribution) -> Schema:
+    share = {"type": "number", "minimum": 0, "maximum": 1, "description": "Of the events that carry the field."}
+    if distribution.ranges:
+        labels = {"type": "string", "enum": list(distribution.range_labels)}
+        return array(closed({"range": labels, "events": _COUNT, "share": share}))
+    return array(closed({"value": _TEXT, "events": _COUNT, "share": share}))

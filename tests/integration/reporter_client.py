@@ -1,0 +1,73 @@
+"""The reporter over a database with random events, as a client that speaks to it without a network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import orjson
+import psycopg
+
+from brute_force import Occurrence
+from eventpipeline.reporter.app import create_app
+from eventpipeline.settings import ReporterSettings
+from eventpipeline.sources import built_in
+from eventpipeline.store.append import Appender
+from eventpipeline.store.pool import open_pool
+from eventpipeline.store.schema import migrate
+from eventpipeline.stream import Stream
+from eventpipeline.telemetry import Health, new_registry
+
+NOBODY = "nats://127.0.0.1:9"
+
+
+def settings_for(database_url: str, nats_url: str = NOBODY) -> ReporterSettings:
+    return ReporterSettings(database_url=database_url, nats_url=nats_url, sources=("facebook", "tiktok"), port=0)
+
+
+def fill(database_url: str, events: Sequence[Occurrence]) -> None:
+    """Stores events as a collector does, in several batches."""
+    migrate(database_url)
+
+    async def append() -> None:
+        async with await psycopg.AsyncConnection.connect(database_url, autocommit=True) as connection:
+            await connection.execute("SET timezone = 'UTC'")
+            for name in ("facebook", "tiktok"):
+                mine = [event.body for event in events if event.body["source"] == name]
+                appender = Appender(built_in(name))
+                for first in range(0, len(mine), 700):
+                    await appender.append(connection, orjson.dumps(mine[first : first + 700]))
+            await connection.execute("VACUUM (ANALYZE) events")
+
+    asyncio.run(append())
+
+
+@asynccontextmanager
+async def reporter(database_url: str, nats_url: str | None = None) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of a reporter; without `nats_url` there is no NATS."""
+    settings = settings_for(database_url, nats_url or NOBODY)
+    pool = open_pool(database_url, name="reporter", read_only=True, max_size=4)
+    stream = Stream(settings, "reporter")
+    await pool.open(wait=False)
+    if nats_url:
+        stream.start()
+    app = create_app(settings, pool, stream, new_registry(), Health())
+    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+    try:
+        async with httpx2.AsyncClient(transport=transport, base_url="http://reporter") as client:
+            yield client
+    finally:
+        if nats_url:
+            await stream.close()
+        await pool.close()
+
+
+async def ask(client: httpx2.AsyncClient, path: str, **parameters: Any) -> Any:
+    """The JSON of an answer that must be 200; `from_` stands for `from`."""
+    named = {name.rstrip("_"): value for name, value in parameters.items() if value is not None}
+    response = await client.get(path, params=named)
+    assert response.status_code == 200, response.text
+    return response.json()
