@@ -1,13 +1,54 @@
-# make demo and make test are the two commands to know; each sets up all it needs.
-PYTHON ?= python3
+# `make demo` and `make test` are the two commands to know; each sets up all it needs.
+
 VENV := .venv
 BIN := $(VENV)/bin
 SECONDS ?= 30
+EXIT ?=
+NAME ?= drill
+LOCK_FLAGS := --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet
 
-.PHONY: install lock
-install: $(VENV)/.installed
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check unit integration bench format lock clean
 
-lock: ## writes both lock files anew from pyproject.toml, hash-pinned, without any address in them
+help: ## say what can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(VENV)/.installed ## make .venv/bin/eventpipeline from the hash-pinned lock
+
+demo: $(VENV)/.installed ## run a pipeline, send it the real load, check that every event is counted once (SECONDS=30 EXIT=1)
+	$(BIN)/eventpipeline demo --seconds $(SECONDS) $(if $(EXIT),--exit)
+
+test: $(VENV)/.developed browser ## everything that is checked, tier by tier, each with its time
+	@$(BIN)/python scripts/tiers.py
+
+check: $(VENV)/.developed ## format, lint, types and layers
+	@$(BIN)/python scripts/tiers.py check
+
+unit integration: $(VENV)/.developed browser ## one tier of the tests
+	@$(BIN)/python scripts/tiers.py $@
+
+bench: $(VENV)/.developed ## one benchmark (NAME=drill); see benchmarks/README.md
+	@$(BIN)/python -m benchmarks.$(NAME)
+
+format: $(VENV)/.developed ## put every file into the project's form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: ## write both lock files anew from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra local --extra build $(LOCK_FLAGS) -o requirements.lock
 	uv pip compile pyproject.toml --extra local --extra build --extra dev -c requirements.lock $(LOCK_FLAGS) -o requirements-dev.lock
-LOCK_FLAGS := --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet
+
+clean: ## remove the virtual environment and every cache
+	rm -rf $(VENV) .coverage* htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+.PHONY: browser
+browser:
+	@scripts/browser.sh
+
+$(VENV)/.installed: requirements.lock pyproject.toml scripts/install.sh
+	scripts/install.sh $(VENV) requirements.lock
+	@touch $@
+
+$(VENV)/.developed: requirements-dev.lock pyproject.toml scripts/install.sh
+	scripts/install.sh $(VENV) requirements-dev.lock
+	@touch $@ $(VENV)/.installed

@@ -1,8 +1,8 @@
 """Debian's chromium, headless, spoken to over the Chrome DevTools Protocol.
 
-    async with browser(tmp_path) as chromium:
-        page = await chromium.open("http://127.0.0.1:3003/", scheme="dark")
-        await page.until("document.title === 'EventPipeline'")
+async with browser(tmp_path) as chromium:
+    page = await chromium.open("http://127.0.0.1:3003/", scheme="dark")
+    await page.until("document.title === 'EventPipeline'")
 """
 
 from __future__ import annotations
@@ -19,8 +19,20 @@ from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
-_FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
---disable-component-update --disable-sync --disable-dev-shm-usage --hide-scrollbars --lang=en-GB --remote-debugging-port=0""".split()
+_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--lang=en-GB",
+    "--remote-debugging-port=0",
+]
 _SECONDS = 20.0
 
 
@@ -32,7 +44,9 @@ async def browser(tmp_path: Path) -> AsyncIterator[Browser]:
     profile = tmp_path / "chromium"
     profile.mkdir()
     with (tmp_path / "chromium.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(program, *_FLAGS, f"--user-data-dir={profile}", stdout=log, stderr=log)
+        process = await asyncio.create_subprocess_exec(
+            program, *_FLAGS, f"--user-data-dir={profile}", stdout=log, stderr=log
+        )
     try:
         port, path = await _endpoint(profile / "DevToolsActivePort", tmp_path / "chromium.log")
         async with connect(f"ws://127.0.0.1:{port}{path}", max_size=None) as socket:
@@ -63,7 +77,9 @@ class Browser:
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._pages: dict[str, Page] = {}
 
-    async def open(self, url: str, *, scheme: str = "light", width: int = 1280, height: int = 900, before: str = "") -> Page:
+    async def open(
+        self, url: str, *, scheme: str = "light", width: int = 1280, height: int = 900, before: str = ""
+    ) -> Page:
         """A page at the address, in a `scheme` of light or dark; the script `before` runs before the page's own."""
         target = await self.call("Target.createTarget", url="about:blank")
         session = (await self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True))["sessionId"]
@@ -71,7 +87,9 @@ class Browser:
         for domain in ("Page", "Runtime", "Network", "Log"):
             await page.call(f"{domain}.enable")
         await page.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-        await page.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        await page.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+        )
         await page.call("Page.addScriptToEvaluateOnNewDocument", source=before)
         await page.call("Page.navigate", url=url)
         return page
@@ -130,7 +148,9 @@ class Page:
         while not (value := await self.evaluate(expression)):
             if asyncio.get_running_loop().time() > deadline:
                 shown = await self.evaluate("document.body.innerText")
-                raise AssertionError(f"not within {seconds} s: {expression}\nerrors: {self.errors}\nthe page shows:\n{shown}")
+                raise AssertionError(
+                    f"not within {seconds} s: {expression}\nerrors: {self.errors}\nthe page shows:\n{shown}"
+                )
             await asyncio.sleep(0.05)
         return value
 

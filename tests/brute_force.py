@@ -129,7 +129,9 @@ class Money:
     def plus(self, event: Occurrence) -> Money:
         amount = event.body["data"]["engagement"]["purchaseAmount"]
         more = replace(self, transactions=self.transactions + 1)
-        return more if amount is None else replace(more, revenue=self.revenue + Decimal(amount), amounts=self.amounts + 1)
+        return (
+            more if amount is None else replace(more, revenue=self.revenue + Decimal(amount), amounts=self.amounts + 1)
+        )
 
     @property
     def average(self) -> Decimal | None:

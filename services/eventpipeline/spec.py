@@ -16,7 +16,9 @@ from eventpipeline.sources import BUILT_IN, SourceName
 API_VERSION = "eventpipeline.dev/v1alpha1"
 KIND = "EventPipeline"
 
-_QUANTITY = re.compile(r"^([0-9]+)(Ki|Mi|Gi|Ti|k|M|G|T)?$")
+BYTES_PATTERN = r"^([0-9]+)(Ki|Mi|Gi|Ti|k|M|G|T)?$"
+CPU_PATTERN = r"^([0-9]+m|[0-9]+(\.[0-9]+)?)$"
+DNS_LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 _FACTORS = {
     None: 1,
     "Ki": 2**10,
@@ -35,7 +37,7 @@ def quantity_bytes(quantity: str) -> int:
 
     Raises ValueError where it is not one.
     """
-    match = _QUANTITY.match(quantity)
+    match = re.match(BYTES_PATTERN, quantity)
     if not match:
         raise ValueError(f"{quantity!r} is not a size in bytes; write a whole number and a suffix, such as 10Gi")
     return int(match[1]) * _FACTORS[match[2]]
@@ -46,9 +48,9 @@ def _checked_quantity(quantity: str) -> str:
     return quantity
 
 
-ByteQuantity = Annotated[str, AfterValidator(_checked_quantity), Field(pattern=_QUANTITY.pattern)]
-CpuQuantity = Annotated[str, Field(pattern=r"^([0-9]+m|[0-9]+(\.[0-9]+)?)$")]
-DnsLabel = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+ByteQuantity = Annotated[str, AfterValidator(_checked_quantity), Field(pattern=BYTES_PATTERN)]
+CpuQuantity = Annotated[str, Field(pattern=CPU_PATTERN)]
+DnsLabel = Annotated[str, Field(pattern=DNS_LABEL_PATTERN)]
 
 
 class Model(BaseModel):

@@ -14,7 +14,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,13 +48,17 @@ class Options:
     entry: tuple[str, ...] = workloads.ENTRY
 
 
+async def _for_ever(_run: Running) -> None:
+    await asyncio.Event().wait()
+
+
 async def up(
     pipeline: EventPipeline,
     options: Options,
     on_event: OnEvent = ignore,
-    on_ready: Callable[[Running], None] = lambda _run: None,
+    work: Callable[[Running], Awaitable[object]] = _for_ever,
 ) -> None:
-    """Run the pipeline until SIGINT, SIGTERM or SIGHUP; a second one ends everything at once.
+    """Run the pipeline while `work` goes on, at most until SIGINT, SIGTERM or SIGHUP; a second one ends all at once.
 
     Raises LocalError where it cannot be run.
     """
@@ -74,8 +78,7 @@ async def up(
     with _on_signals(stop):
         try:
             async with _running(pipeline, options, supervisor, on_event) as run:
-                on_ready(run)
-                await asyncio.Event().wait()
+                await work(run)
         except asyncio.CancelledError:
             if asked is None:
                 raise

@@ -103,8 +103,21 @@ def verify(ledger: Ledger, before: Reports, after: Reports, dead_letters: Sequen
         many = f"{len(differences)} difference{'s' if len(differences) > 1 else ''}"
         summary += f": {many}; {lost:,} events lost, {doubled:,} doubled, {excess - doubled:,} invented"
     else:
-        summary += ": every one is counted exactly once"
+        summary += f": every one is counted exactly once{_corrupted(ledger)}"
     return Verdict(summary, differences, lost, doubled, invented=excess - doubled)
+
+
+def _corrupted(ledger: Ledger) -> str:
+    """What became of the corrupted events, where there were some."""
+    settled = {request.batch for request in ledger.requests if request.fate.settled}
+    corrupted = [event for batch in settled for event in ledger.facts[batch].corrupted]
+    stray = sum(event.valid for event in corrupted)
+    text = ""
+    if invalid := len(corrupted) - stray:
+        text += f"; {invalid:,} corrupted event{'s are dead letters' if invalid > 1 else ' is a dead letter'}, with the reason"
+    if stray:
+        text += f"; {stray:,} whose corruption is a stray field {'are' if stray > 1 else 'is'} counted"
+    return text
 
 
 def _sent(ledger: Ledger) -> str:

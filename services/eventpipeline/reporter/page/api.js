@@ -11,14 +11,20 @@ export async function get(path, params = {}, signal = undefined, seconds = 20) {
   const signals = [AbortSignal.timeout(seconds * 1000), ...(signal ? [signal] : [])];
   let response;
   try {
-    response = await fetch(url, { signal: AbortSignal.any(signals), headers: { accept: "application/json" }, cache: "no-store" });
+    response = await fetch(url, {
+      signal: AbortSignal.any(signals),
+      headers: { accept: "application/json" },
+      cache: "no-store",
+    });
   } catch (error) {
     const late = error.name === "TimeoutError";
     throw new ApiError(late ? `no answer within ${seconds} seconds` : "the connection failed", { cause: error });
   }
   const body = await response.json().catch(() => null);
   if (!response.ok) {
-    const error = new ApiError(body?.detail && typeof body.detail === "string" ? body.detail : `it answered ${response.status}`);
+    const error = new ApiError(
+      body?.detail && typeof body.detail === "string" ? body.detail : `it answered ${response.status}`,
+    );
     error.status = response.status;
     throw error;
   }

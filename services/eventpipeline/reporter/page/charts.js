@@ -6,6 +6,7 @@ import { h, sourceLabel } from "./dom.js";
 import { times } from "./format.js";
 
 const TABLE_ROWS = 300;
+const AXIS_WIDTH = 48;
 const HOUR = 3600;
 const FONT = "11.5px system-ui, sans-serif";
 
@@ -21,9 +22,12 @@ export class TimeChart {
     this.readout = h("p", { class: "readout", "aria-hidden": "true" });
     this.mount = h("div", { class: "chart-canvas", "aria-hidden": "true" });
     this.table = h("table", { class: "data" });
-    this.details = h("details", { class: "chart-data", ontoggle: () => this.#tabulate() },
+    this.details = h(
+      "details",
+      { class: "chart-data", ontoggle: () => this.#tabulate() },
       h("summary", {}, "Table", h("span", { class: "visually-hidden" }, ` of ${title.toLowerCase()}`)),
-      h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title }, this.table));
+      h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": title }, this.table),
+    );
     figure.append(h("div", { class: "chart-head" }, this.caption, this.readout), this.mount, this.details);
     new ResizeObserver(() => this.plot?.setSize(this.#size())).observe(this.mount);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.repaint());
@@ -36,7 +40,10 @@ export class TimeChart {
     this.caption.textContent = data.caption ?? "";
     const shape = JSON.stringify([data.series.map(({ label, hue }) => [label, hue]), data.utc]);
     // The highest of a stack is drawn first: a series of zeros must not cover the one below it.
-    const columns = [data.x, ...(this.stacked ? stack(data.series).reverse() : data.series.map(({ values }) => values))];
+    const columns = [
+      data.x,
+      ...(this.stacked ? stack(data.series).reverse() : data.series.map(({ values }) => values)),
+    ];
     if (shape !== this.shape) {
       this.plot?.destroy();
       this.shape = shape;
@@ -55,7 +62,7 @@ export class TimeChart {
   #options() {
     const { utc } = this.data;
     const series = this.stacked ? [...this.data.series].reverse() : this.data.series;
-    const paths = this.bars ? uPlot.paths.bars({ size: [0.86, 48], align: 1, radius: 0.12 }) : undefined;
+    const paths = this.bars ? uPlot.paths.bars({ size: [0.8, 48], align: 1, radius: 0.12 }) : undefined;
     const line = ({ hue }) => ({
       stroke: () => (this.bars ? null : resolved(hue).line),
       fill: () => (this.bars ? resolved(hue).line : resolved(hue).fill),
@@ -64,20 +71,36 @@ export class TimeChart {
       paths,
     });
     const axis = { stroke: () => resolved().text, font: FONT, ticks: { show: false }, gap: 6 };
-    const whole = [1, 2, 5].flatMap((step) => Array.from({ length: 13 }, (_, power) => step * 10 ** power)).sort((a, b) => a - b);
+    const whole = [1, 2, 5]
+      .flatMap((step) => Array.from({ length: 13 }, (_, power) => step * 10 ** power))
+      .sort((a, b) => a - b);
     return {
       ...this.#size(),
       padding: [8, 10, 0, 0],
       legend: { show: false },
-      cursor: { y: false, drag: { x: false, y: false }, points: { size: 7 }, sync: this.sync ? { key: this.sync } : undefined },
+      cursor: {
+        y: false,
+        drag: { x: false, y: false },
+        points: { size: 7 },
+        sync: this.sync ? { key: this.sync } : undefined,
+      },
       tzDate: utc ? (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC") : undefined,
-      scales: { x: { range: () => [this.data.from, this.data.to] }, y: { range: (_, __, high) => [0, high > 0 ? high * 1.08 : 10] } },
+      scales: {
+        x: { range: () => [this.data.from, this.data.to] },
+        y: { range: (_, __, high) => [0, high > 0 ? high * 1.08 : 10] },
+      },
       axes: [
-        { ...axis, grid: { show: false }, space: 84, size: 28, values: (plot, splits, _, __, step) => this.#ticks(plot, splits, step) },
+        {
+          ...axis,
+          grid: { show: false },
+          space: 84,
+          size: 28,
+          values: (_, splits, __, ___, step) => this.#ticks(splits, step),
+        },
         {
           ...axis,
           grid: { stroke: () => resolved().grid, width: 1 },
-          size: 48,
+          size: AXIS_WIDTH,
           space: 42,
           incrs: this.whole ? whole : undefined,
           values: (_, splits) => splits.map((value) => this.axis(value)),
@@ -94,10 +117,12 @@ export class TimeChart {
   }
 
   /** The labels of the time axis; none so near the end that it would be cut. */
-  #ticks(plot, splits, step) {
+  #ticks(splits, step) {
     const { seconds, minutes, dates } = this.times;
     const write = step < 60 ? seconds : step < 12 * HOUR ? minutes : dates;
-    const fits = (at) => plot.valToPos(at, "x") < plot.over.clientWidth - (step < 60 ? 28 : 16);
+    const { from, to } = this.data;
+    const width = this.mount.clientWidth - AXIS_WIDTH; // uPlot asks before it has laid itself out
+    const fits = (at) => ((to - at) / (to - from)) * width > (step < 60 ? 24 : 12);
     return splits.map((at) => (fits(at) ? write(at) : ""));
   }
 
@@ -113,8 +138,15 @@ export class TimeChart {
     const { x, series } = this.data;
     const at = index ?? x.length - 1;
     if (x[at] === undefined) return this.readout.replaceChildren();
-    const values = series.map(({ label, hue, values: column, texts }) => h("span", {},
-      hue === undefined ? label : sourceLabel(label, hue), " ", h("b", {}, texts?.[at] ?? this.format(column[at]))));
+    const values = series.map(({ label, hue, values: column, texts }) =>
+      h(
+        "span",
+        {},
+        hue === undefined ? label : sourceLabel(label, hue),
+        " ",
+        h("b", {}, texts?.[at] ?? this.format(column[at])),
+      ),
+    );
     this.readout.replaceChildren(h("span", {}, this.#moment(x[at])), ...values);
   }
 
@@ -122,13 +154,31 @@ export class TimeChart {
     if (!this.details.open || !this.data) return;
     const { x, series, utc } = this.data;
     const first = Math.max(0, x.length - TABLE_ROWS);
-    const rows = x.slice(first).map((at, index) => h("tr", {}, h("th", { scope: "row" }, this.#moment(at)),
-      series.map(({ values, texts }) => h("td", { class: "number" }, texts?.[first + index] ?? this.format(values[first + index])))));
+    const rows = x.slice(first).map((at, index) =>
+      h(
+        "tr",
+        {},
+        h("th", { scope: "row" }, this.#moment(at)),
+        series.map(({ values, texts }) =>
+          h("td", { class: "number" }, texts?.[first + index] ?? this.format(values[first + index])),
+        ),
+      ),
+    );
     const note = `${first > 0 ? `, the latest ${TABLE_ROWS} points` : ""}${utc ? ", days in UTC" : ""}`;
     this.table.replaceChildren(
       h("caption", {}, `${this.title}, newest first${note}`),
-      h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Time"), series.map(({ label }) => h("th", { scope: "col", class: "number" }, label)))),
-      h("tbody", {}, rows.reverse()));
+      h(
+        "thead",
+        {},
+        h(
+          "tr",
+          {},
+          h("th", { scope: "col" }, "Time"),
+          series.map(({ label }) => h("th", { scope: "col", class: "number" }, label)),
+        ),
+      ),
+      h("tbody", {}, rows.reverse()),
+    );
   }
 }
 
@@ -136,7 +186,9 @@ export class TimeChart {
 function stack(series) {
   let below = null;
   return series.map(({ values }) => {
-    below = values.map((value, at) => (value === null || (below && below[at] === null) ? null : value + (below ? below[at] : 0)));
+    below = values.map((value, at) =>
+      value === null || (below && below[at] === null) ? null : value + (below ? below[at] : 0),
+    );
     return below;
   });
 }

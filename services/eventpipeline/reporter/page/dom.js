@@ -38,7 +38,12 @@ export function empty(text, action) {
 
 /** The name of a source with its colour. */
 export function sourceLabel(name, hue) {
-  return h("span", { class: "source", "--hue": hue }, h("span", { class: "swatch", "aria-hidden": "true" }), h("bdi", {}, name));
+  return h(
+    "span",
+    { class: "source", "--hue": hue },
+    h("span", { class: "swatch", "aria-hidden": "true" }),
+    h("bdi", {}, name),
+  );
 }
 
 /** A cell with a bar as long as `part` (0 to 1); the numbers beside it say the same to those who cannot see it. */

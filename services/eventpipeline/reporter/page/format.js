@@ -30,7 +30,12 @@ export function percent(share) {
   return new Intl.NumberFormat(undefined, { style: "percent", ...digits }).format(share);
 }
 
-const UNITS = [[86400, "day"], [3600, "hour"], [60, "minute"], [1, "second"]];
+const UNITS = [
+  [86400, "day"],
+  [3600, "hour"],
+  [60, "minute"],
+  [1, "second"],
+];
 
 const unitOf = (seconds) => UNITS.find(([size]) => seconds >= size) ?? UNITS.at(-1);
 
@@ -73,7 +78,10 @@ export function times(timeZone) {
 
 /** `averageWatchTime` → `Average watch time`. */
 export function words(key) {
-  const text = key.replace(/([a-z0-9])([A-Z])/g, "$1 $2").replace(/[_.]/g, " ").toLowerCase();
+  const text = key
+    .replace(/([a-z0-9])([A-Z])/g, "$1 $2")
+    .replace(/[_.]/g, " ")
+    .toLowerCase();
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 

@@ -26,7 +26,13 @@ export class Live {
   constructor(rateFigure, lagFigure, lagList) {
     this.lagList = lagList;
     const shared = { sync: "live", whole: true };
-    this.rateChart = new TimeChart(rateFigure, { ...shared, title: "Events stored per second", stacked: true, format: rate, axis: compact });
+    this.rateChart = new TimeChart(rateFigure, {
+      ...shared,
+      title: "Events stored per second",
+      stacked: true,
+      format: rate,
+      axis: compact,
+    });
     this.lagChart = new TimeChart(lagFigure, { ...shared, title: "Messages waiting", format: count, axis: compact });
   }
 
@@ -56,27 +62,55 @@ export class Live {
 
   draw(sources, hues) {
     const to = this.samples.at(-1).at;
-    const shared = { x: this.samples.map(({ at }) => at), from: Math.min(to - LEAST_SECONDS, Math.max(this.samples[0].at, to - KEPT_SECONDS)), to };
-    const series = (column) => sources.map(({ source }) => ({
-      label: source, hue: hues[source], values: this.samples.map((sample) => sample[column]?.[source] ?? null),
-    }));
+    const shared = {
+      x: this.samples.map(({ at }) => at),
+      from: Math.min(to - LEAST_SECONDS, Math.max(this.samples[0].at, to - KEPT_SECONDS)),
+      to,
+    };
+    const series = (column) =>
+      sources.map(({ source }) => ({
+        label: source,
+        hue: hues[source],
+        values: this.samples.map((sample) => sample[column]?.[source] ?? null),
+      }));
     const now = this.perSecond;
-    const measured = now ? `Now ${rate(sum(now))}, peak ${rate(this.peak)} in the last five minutes` : "The first rate takes two statuses";
+    const measured = now
+      ? `Now ${rate(sum(now))}, peak ${rate(this.peak)} in the last five minutes`
+      : "The first rate takes two statuses";
     this.rateChart.draw({ ...shared, series: series("rates"), caption: measured });
     this.lagChart.draw({ ...shared, series: series("pending"), caption: "Messages waiting" });
-    const shown = sources.map(({ source, pendingMessages, oldestPendingSeconds, streamBytes, streamByteLimit }) => (
-      { source, pendingMessages, oldestPendingSeconds, streamBytes, streamByteLimit, hue: hues[source] }));
+    const shown = sources.map(({ source, pendingMessages, oldestPendingSeconds, streamBytes, streamByteLimit }) => ({
+      source,
+      pendingMessages,
+      oldestPendingSeconds,
+      streamBytes,
+      streamByteLimit,
+      hue: hues[source],
+    }));
     place(this.lagList, shown, () => shown.map(lagItem));
   }
 }
 
 function lagItem({ source, hue, pendingMessages, oldestPendingSeconds, streamBytes, streamByteLimit }) {
   const known = pendingMessages !== null;
-  const waiting = !known ? "unknown without NATS" : pendingMessages === 0 ? "nothing is waiting"
-    : `${plural(pendingMessages, "message")}, oldest ${duration(oldestPendingSeconds)}`;
-  const size = known && streamByteLimit ? [
-    h("meter", { min: 0, max: streamByteLimit, high: streamByteLimit * 0.8, value: streamBytes, "aria-label": `Stream of ${source}` }),
-    h("small", {}, `stream ${bytes(streamBytes)} of ${bytes(streamByteLimit)}`)] : null;
+  const waiting = !known
+    ? "unknown without NATS"
+    : pendingMessages === 0
+      ? "nothing is waiting"
+      : `${plural(pendingMessages, "message")}, oldest ${duration(oldestPendingSeconds)}`;
+  const size =
+    known && streamByteLimit
+      ? [
+          h("meter", {
+            min: 0,
+            max: streamByteLimit,
+            high: streamByteLimit * 0.8,
+            value: streamBytes,
+            "aria-label": `Stream of ${source}`,
+          }),
+          h("small", {}, `stream ${bytes(streamBytes)} of ${bytes(streamByteLimit)}`),
+        ]
+      : null;
   return h("li", {}, h("div", { class: "row" }, sourceLabel(source, hue), h("span", {}, waiting)), size);
 }
 

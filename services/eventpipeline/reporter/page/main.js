@@ -18,7 +18,7 @@ const REPORT_SECONDS = 10;
 
 const address = new URLSearchParams(location.search);
 const view = { range: rangeOf(address.get("range")), source: address.get("source") ?? "" };
-const model = { status: null, statusAt: 0, failedSince: null, failure: null, failures: [] };
+const model = { status: null, statusAt: 0, failedSince: null, failedWith: null, failure: null, failures: [] };
 
 let reportsNow;
 
@@ -45,7 +45,11 @@ async function refreshStatus(signal) {
   } catch (error) {
     if (signal.aborted) return;
     if (!(error instanceof ApiError)) throw error;
-    Object.assign(model, { failedSince: model.failedSince ?? Date.now(), failure: error.message });
+    Object.assign(model, {
+      failedSince: model.failedSince ?? Date.now(),
+      failedWith: error.status,
+      failure: error.message,
+    });
   }
   showState(model);
   reportsNow ??= poll(refreshReports, REPORT_SECONDS); // after the first status: it says which sources there are
@@ -78,7 +82,9 @@ async function refreshReports(signal) {
 }
 
 function widenButton(range) {
-  return range.seconds ? h("button", { type: "button", class: "link", onclick: () => choose({ range: rangeOf("all") }) }, "Show all time") : null;
+  return range.seconds
+    ? h("button", { type: "button", class: "link", onclick: () => choose({ range: rangeOf("all") }) }, "Show all time")
+    : null;
 }
 
 function choose(change) {
@@ -95,18 +101,35 @@ function offerSources(names) {
   const wanted = ["", ...names];
   if (view.source && !names.includes(view.source)) wanted.push(view.source);
   if (wanted.join("\n") === [...select.options].map(({ value }) => value).join("\n")) return;
-  select.replaceChildren(...wanted.map((name) => h("option", { value: name, selected: name === view.source }, name || "All sources")));
+  select.replaceChildren(
+    ...wanted.map((name) => h("option", { value: name, selected: name === view.source }, name || "All sources")),
+  );
 }
 
 /** What grows older with every second. Outside the live region: nobody wants it read aloud. */
 function tick() {
   byId("fresh").textContent = model.statusAt ? `updated ${agoCalmly((Date.now() - model.statusAt) / 1000)}` : "";
-  for (const element of document.querySelectorAll("time[data-ago]")) element.textContent = ago((now() - Date.parse(element.dateTime)) / 1000);
+  for (const element of document.querySelectorAll("time[data-ago]"))
+    element.textContent = ago((now() - Date.parse(element.dateTime)) / 1000);
 }
 
-byId("ranges").append(...RANGES.map(({ id, label, words }) => h("label", {},
-  h("input", { type: "radio", name: "range", value: id, checked: id === view.range.id, onchange: () => choose({ range: rangeOf(id) }), "aria-label": words }),
-  h("span", { "aria-hidden": "true" }, label))));
+byId("ranges").append(
+  ...RANGES.map(({ id, label, words }) =>
+    h(
+      "label",
+      {},
+      h("input", {
+        type: "radio",
+        name: "range",
+        value: id,
+        checked: id === view.range.id,
+        onchange: () => choose({ range: rangeOf(id) }),
+        "aria-label": words,
+      }),
+      h("span", { "aria-hidden": "true" }, label),
+    ),
+  ),
+);
 byId("source").addEventListener("change", ({ target }) => choose({ source: target.value }));
 byId("theme").addEventListener("click", () => theme.toggle());
 offerSources([]);

@@ -41,7 +41,11 @@ export async function periodOf(range, source, now, signal) {
     const starts = series.filter(({ count }) => count > 0).map(({ start }) => Date.parse(start) / 1000);
     if (starts.length === 0) return { ...period, from: null, to: null };
     const size = SIZE[period.interval];
-    const found = { interval: period.interval, from: starts.reduce((a, b) => Math.min(a, b)), to: starts.reduce((a, b) => Math.max(a, b)) + size };
+    const found = {
+      interval: period.interval,
+      from: starts.reduce((a, b) => Math.min(a, b)),
+      to: starts.reduce((a, b) => Math.max(a, b)) + size,
+    };
     const finer = intervalFor(found.to - found.from);
     if (SIZE[finer] >= size) return found;
     period = { ...found, interval: finer };

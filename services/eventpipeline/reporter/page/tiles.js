@@ -8,7 +8,7 @@ const TILES = [
   ["rate", "Events per second"],
   ["revenue", "Revenue"],
   ["transactions", "Transactions"],
-  ["lag", "Lag"],
+  ["lag", "Lag in messages"],
   ["dead", "Dead letters"],
 ];
 
@@ -40,9 +40,15 @@ export class Tiles {
 
     const pending = totalOf(sources, "pendingMessages");
     const oldest = sources.reduce((age, { oldestPendingSeconds: own }) => Math.max(age, own ?? 0), 0);
-    const waiting = pending === 0 ? "nothing is waiting" : `${pending === 1 ? "message" : "messages"}, oldest ${duration(oldest)}`;
+    const waiting = pending === 0 ? "nothing is waiting" : `oldest ${duration(oldest)}`;
     const late = pending > 0 && oldest > 30 ? "warn" : "";
-    this.#set("lag", pending, pending === null ? NONE : count(pending), pending === null ? "unknown without NATS" : waiting, late);
+    this.#set(
+      "lag",
+      pending,
+      pending === null ? NONE : count(pending),
+      pending === null ? "unknown without NATS" : waiting,
+      late,
+    );
 
     const { total: dead, pendingMessages } = deadLetters;
     const share = dead === 0 ? "nothing was refused" : `${percent(dead / (dead + stored))} of what was sent`;

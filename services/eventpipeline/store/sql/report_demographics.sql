@@ -13,13 +13,14 @@ WITH part AS (
     SELECT dimension, value, sum(events)::bigint AS events, sum(total) AS total
     FROM part
     GROUP BY dimension, value
-), ranked AS (
-    SELECT dimension, value, events, total,
-           dimension = ANY (%(complete)s::text[])
-           OR row_number() OVER (PARTITION BY dimension ORDER BY events DESC, value COLLATE "C") <= %(top)s AS shown
+), shown AS (
+    SELECT dimension, events, total,
+           CASE WHEN dimension = ANY (%(complete)s::text[])
+                  OR row_number() OVER (PARTITION BY dimension ORDER BY events DESC, value COLLATE "C") <= %(top)s
+                THEN value END AS value
     FROM summed
 )
-SELECT dimension, CASE WHEN shown THEN value END AS value, sum(events)::bigint AS events, sum(total) AS total
-FROM ranked
-GROUP BY dimension, CASE WHEN shown THEN value END
-ORDER BY dimension, value IS NULL, events DESC, value COLLATE "C"
+SELECT dimension, value, sum(events)::bigint AS events, sum(total) AS total
+FROM shown
+GROUP BY dimension, value
+ORDER BY dimension, value IS NULL, sum(events) DESC, value COLLATE "C"

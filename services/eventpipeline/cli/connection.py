@@ -1,0 +1,51 @@
+"""Talking to a running pipeline from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from eventpipeline.cli.output import CommandError
+from eventpipeline.plan import REPORTER_PORT
+
+DATA_DIR = Path(".eventpipeline")
+
+
+def reporter_url(url: str | None, data_dir: Path) -> str:
+    """The reporter's address: `url`, or that of the pipeline that runs from `data_dir`, or the default one."""
+    if url:
+        return url.rstrip("/")
+    if data_dir.exists():
+        from eventpipeline.local.datadir import DataDir
+
+        if run := DataDir(data_dir).live_run():
+            return run.reporter_url
+    return f"http://127.0.0.1:{REPORTER_PORT}"
+
+
+def get(
+    url: str, path: str, params: dict[str, Any] | None = None, *, accept: str = "application/json"
+) -> httpx2.Response:
+    """The reporter's answer. Raises CommandError where there is none, or one that is an error."""
+    given = {name: value for name, value in (params or {}).items() if value is not None}
+    try:
+        response = httpx2.get(f"{url}{path}", params=given, headers={"accept": accept}, timeout=60.0, trust_env=False)
+    except httpx2.HTTPError as error:
+        raise CommandError(
+            f"no reporter answers at {url} ({type(error).__name__}); start a pipeline with `eventpipeline up`, "
+            "or give its address with --url"
+        ) from error
+    if response.is_error:
+        raise CommandError(_explained(response))
+    return response
+
+
+def _explained(response: httpx2.Response) -> str:
+    try:
+        problem = response.json()
+        faults = [f"{'.'.join(map(str, fault['loc'][1:]))}: {fault['msg']}" for fault in problem.get("errors", [])]
+        return "; ".join(faults) or str(problem["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"the reporter answered {response.status_code}"

@@ -1,0 +1,60 @@
+"""`eventpipeline up`."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from eventpipeline.cli.connection import DATA_DIR
+from eventpipeline.cli.output import CommandError, console, fail
+from eventpipeline.cli.pipeline import pipeline_of, tell, tell_ready
+from eventpipeline.local import LocalError, Options, Running
+from eventpipeline.local import up as run_up
+
+
+def up(
+    *,
+    file: Annotated[Path | None, Parameter(name=["--file", "-f"])] = None,
+    name: str | None = None,
+    data_dir: Path = DATA_DIR,
+    port_offset: int = 0,
+    nats_url: str | None = None,
+    database_url: str | None = None,
+) -> int:
+    """Run a pipeline on this machine, its own nats-server and Postgres included, until Ctrl-C.
+
+    The gateway listens on port 3000, the collectors on 3001 and 3002, the reporter on 3003, NATS on 4222 and Postgres
+    on 5432, all on loopback only. Data stays in the data dir; a program that dies is started again. Ctrl-C drains
+    in the order of the data; a second one ends everything at once.
+
+    Parameters
+    ----------
+    file
+        An EventPipeline file; without it, both sources with every default.
+    name
+        Which pipeline, where the file holds several.
+    data_dir
+        Where events, logs and the database are kept. One pipeline at a time runs from it.
+    port_offset
+        Added to every port, so that several pipelines can run.
+    nats_url
+        A NATS that runs already, instead of one started here: nats://user:password@host:4222.
+    database_url
+        A Postgres that runs already, instead of one started here: postgresql://user:password@host/database.
+    """
+
+    async def work(run: Running) -> None:
+        tell_ready(run)
+        await asyncio.Event().wait()
+
+    try:
+        options = Options(data_dir, port_offset, nats_url, database_url)
+        pipeline = pipeline_of(file, name)
+        console.print(f"Starting [bold]{pipeline.metadata.name}[/bold] [dim](data in {data_dir.absolute()})[/dim]")
+        asyncio.run(run_up(pipeline, options, tell, work))
+    except (CommandError, LocalError) as error:
+        return fail(str(error))
+    return 0

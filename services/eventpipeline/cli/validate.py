@@ -1,0 +1,41 @@
+"""`eventpipeline validate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from eventpipeline import resource
+from eventpipeline.cli.output import OutputFormat, print_json
+
+
+def validate(file: Path, /, *, output: OutputFormat = "table") -> int:
+    """Check an EventPipeline file; every mistake is printed with its line, its place and a hint.
+
+    Exit code 0 where the file is in order, 1 where it is not.
+
+    Parameters
+    ----------
+    file
+        A YAML file with one or more EventPipeline documents; other kinds are passed over.
+    output
+        `table` for people, `json` for scripts: `{"valid", "pipelines", "mistakes": [{"line", "place", "message"}]}`.
+    """
+    try:
+        names = [pipeline.metadata.name for pipeline in resource.load(file)]
+        mistakes: tuple[resource.Mistake, ...] = ()
+    except resource.ResourceError as error:
+        names, mistakes = [], error.mistakes
+    if output == "json":
+        print_json(
+            {
+                "valid": not mistakes,
+                "pipelines": names,
+                "mistakes": [{"line": m.line, "place": m.place, "message": m.message} for m in mistakes],
+            }
+        )
+    elif mistakes:
+        for mistake in mistakes:
+            print(f"{file}: {mistake}")
+    else:
+        print(f"{file}: valid ({', '.join(names)})")
+    return 1 if mistakes else 0
