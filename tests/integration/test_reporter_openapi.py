@@ -31,7 +31,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @schema.parametrize()
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_the_reporter_keeps_its_document(case: schemathesis.Case, address: str) -> None:
+def test_the_reporter_keeps_its_document(case: schemathesis.Case[Any], address: str) -> None:
     excluded = [positive_data_acceptance] if _is_refused_beyond_the_schema(case.query or {}) else []
     case.call_and_validate(base_url=address, excluded_checks=excluded)
 

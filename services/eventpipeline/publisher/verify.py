@@ -114,7 +114,8 @@ def _corrupted(ledger: Ledger) -> str:
     stray = sum(event.valid for event in corrupted)
     text = ""
     if invalid := len(corrupted) - stray:
-        text += f"; {invalid:,} corrupted event{'s are dead letters' if invalid > 1 else ' is a dead letter'}, with the reason"
+        letters = "events are dead letters" if invalid > 1 else "event is a dead letter"
+        text += f"; {invalid:,} corrupted {letters}, with the reason"
     if stray:
         text += f"; {stray:,} whose corruption is a stray field {'are' if stray > 1 else 'is'} counted"
     return text
