@@ -19,6 +19,9 @@ KIND = "EventPipeline"
 BYTES_PATTERN = r"^([0-9]+)(Ki|Mi|Gi|Ti|k|M|G|T)?$"
 CPU_PATTERN = r"^([0-9]+m|[0-9]+(\.[0-9]+)?)$"
 DNS_LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+DNS_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+PIPELINE_NAME_PATTERN = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
+"""Object names are made from it, such as `marketing-facebook-collector`, and those have at most 63 characters."""
 _FACTORS = {
     None: 1,
     "Ki": 2**10,
@@ -48,9 +51,15 @@ def _checked_quantity(quantity: str) -> str:
     return quantity
 
 
-ByteQuantity = Annotated[str, AfterValidator(_checked_quantity), Field(pattern=BYTES_PATTERN)]
-CpuQuantity = Annotated[str, Field(pattern=CPU_PATTERN)]
-DnsLabel = Annotated[str, Field(pattern=DNS_LABEL_PATTERN)]
+def quantity_cpus(quantity: str) -> float:
+    """The CPUs of a Kubernetes quantity such as `500m` or `2`."""
+    return int(quantity[:-1]) / 1000 if quantity.endswith("m") else float(quantity)
+
+
+ByteQuantity = Annotated[str, Field(pattern=BYTES_PATTERN, max_length=16), AfterValidator(_checked_quantity)]
+CpuQuantity = Annotated[str, Field(pattern=CPU_PATTERN, max_length=16)]
+DnsLabel = Annotated[str, Field(pattern=DNS_LABEL_PATTERN, max_length=63)]
+DnsName = Annotated[str, Field(pattern=DNS_NAME_PATTERN, max_length=253)]
 
 
 class Model(BaseModel):
@@ -59,13 +68,52 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
 
 
+class ScalingPolicy(Model):
+    """One step by which replicas may change."""
+
+    type: Literal["Pods", "Percent"] = Field(description="Whether value counts pods or per cent of the pods there are.")
+    value: int = Field(ge=1, le=1000, description="The most that is added or removed within periodSeconds.")
+    period_seconds: int = Field(ge=1, le=1800, description="The time, in seconds, in which value may be used up.")
+
+
+class ScalingRules(Model):
+    """How fast replicas may change in one direction."""
+
+    stabilization_window_seconds: int | None = Field(
+        default=None, ge=0, le=3600,
+        description="How long, in seconds, a recommendation must hold before it is followed; without it, 0 for "
+        "scaling up and 300 for scaling down.",
+    )  # fmt: skip
+    select_policy: Literal["Max", "Min", "Disabled"] | None = Field(
+        default=None, description="Which policy counts: the one that allows most (Max), least (Min), or none at all."
+    )
+    policies: tuple[ScalingPolicy, ...] = Field(
+        default=(), max_length=8, description="The steps that are allowed; without any, the ones of Kubernetes."
+    )
+
+
+class ScalingBehavior(Model):
+    """How fast replicas are added and removed, in the words of autoscaling/v2."""
+
+    scale_up: ScalingRules | None = Field(default=None, description="How fast replicas are added.")
+    scale_down: ScalingRules | None = Field(default=None, description="How fast replicas are removed.")
+
+
 class Autoscaling(Model):
-    min_replicas: int = Field(default=1, ge=1, le=100, description="Fewest replicas.")
-    max_replicas: int = Field(default=10, ge=1, le=100, description="Most replicas.")
+    """Between which numbers of replicas a service runs; equal numbers switch the autoscaler off."""
+
+    min_replicas: int = Field(default=1, ge=1, le=100, description="The fewest replicas that run.")
+    max_replicas: int = Field(
+        default=10, ge=1, le=100,
+        description="The most replicas that run. As many as minReplicas means: no autoscaler, always that many.",
+    )  # fmt: skip
     target_cpu_utilization_percent: int = Field(
         default=70, ge=1, le=100, alias="targetCPUUtilizationPercent",
         description="Replicas are added when the mean CPU use, as a percentage of the request, is above this.",
     )  # fmt: skip
+    behavior: ScalingBehavior | None = Field(
+        default=None, description="How fast replicas are added and removed; without it, as the pipeline does by itself."
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -75,29 +123,61 @@ class Autoscaling(Model):
 
 
 class ResourceList(Model):
-    cpu: CpuQuantity | None = Field(default=None, description="CPU, such as 500m or 2.")
+    """Amounts of CPU and memory."""
+
+    cpu: CpuQuantity | None = Field(default=None, description="CPU, such as 500m (half a CPU) or 2.")
     memory: ByteQuantity | None = Field(default=None, description="Memory, such as 256Mi.")
 
 
 class Resources(Model):
-    requests: ResourceList = ResourceList()
-    limits: ResourceList = ResourceList()
+    """CPU and memory of each pod of a service. What is not given has a default that was measured to be enough."""
+
+    requests: ResourceList = Field(
+        default=ResourceList(), description="What a node must have free for a pod; the CPU use is measured against it."
+    )
+    limits: ResourceList = Field(
+        default=ResourceList(), description="What a pod cannot exceed; above the memory limit it is killed."
+    )
+
+    @model_validator(mode="after")
+    def _requests_within_limits(self) -> Self:
+        for name, amount in (("cpu", quantity_cpus), ("memory", quantity_bytes)):
+            request, limit = getattr(self.requests, name), getattr(self.limits, name)
+            if request and limit and amount(request) > amount(limit):
+                raise ValueError(f"requests.{name} must not be greater than limits.{name}")
+        return self
 
 
 class Ingress(Model):
-    host: str = Field(description="The host name under which the service is reached.", min_length=1, max_length=253)
-    class_name: str | None = Field(default=None, description="The IngressClass; without it, the cluster's default.")
-    tls_secret_name: DnsLabel | None = Field(default=None, description="The Secret with the host's certificate.")
+    """How a service is reached from outside the cluster."""
+
+    host: str = Field(
+        description="The host name under which the service is reached, such as events.example.com.",
+        min_length=1, max_length=253, pattern=r"^(\*\.)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+    )  # fmt: skip
+    class_name: DnsName | None = Field(
+        default=None, description="The IngressClass that serves it; without it, the cluster's default."
+    )
+    tls_secret_name: DnsName | None = Field(
+        default=None,
+        description="A Secret of type kubernetes.io/tls with the host's certificate; without it, plain HTTP.",
+    )
 
 
 class Collector(Model):
-    autoscaling: Autoscaling = Autoscaling()
-    resources: Resources = Resources()
+    """A collector takes the events of one source from the stream and stores them."""
+
+    autoscaling: Autoscaling = Field(default=Autoscaling(), description="How many replicas run.")
+    resources: Resources = Field(default=Resources(), description="CPU and memory of each replica.")
 
 
 class SourceRef(Model):
-    name: SourceName = Field(description="facebook or tiktok.")
-    collector: Collector | None = Field(default=None, description="Settings of this source's collector only.")
+    """A source of events."""
+
+    name: SourceName = Field(max_length=32, description="facebook or tiktok.")
+    collector: Collector | None = Field(
+        default=None, description="Settings of this source's collector, in place of all of spec.collector."
+    )
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -107,42 +187,73 @@ class SourceRef(Model):
 
 
 class Gateway(Model):
-    autoscaling: Autoscaling = Autoscaling()
+    """The gateway takes the events that ad platforms post to POST /webhook/events, port 3000."""
+
+    autoscaling: Autoscaling = Field(default=Autoscaling(), description="How many replicas run.")
     max_body_bytes: int = Field(
         default=64 * 2**20, ge=1024, le=2**30, description="The largest request body taken, in bytes, decompressed."
     )
-    ingress: Ingress | None = None
-    resources: Resources = Resources()
+    ingress: Ingress | None = Field(default=None, description="Makes the gateway reachable from outside the cluster.")
+    resources: Resources = Field(default=Resources(), description="CPU and memory of each replica.")
 
 
 class Reporter(Model):
-    autoscaling: Autoscaling = Autoscaling(max_replicas=3)
-    ingress: Ingress | None = None
-    resources: Resources = Resources()
+    """The reporter answers reports about the stored events, port 3003."""
+
+    autoscaling: Autoscaling = Field(default=Autoscaling(max_replicas=3), description="How many replicas run.")
+    ingress: Ingress | None = Field(default=None, description="Makes the reporter reachable from outside the cluster.")
+    resources: Resources = Field(default=Resources(), description="CPU and memory of each replica.")
 
 
 class ManagedNats(Model):
-    replicas: Literal[1, 3] = Field(default=1, description="NATS servers; 3 survive the loss of one.")
-    storage: ByteQuantity = Field(default="10Gi", description="The size of each server's volume.")
-    storage_class_name: str | None = Field(default=None, description="Without it, the cluster's default class.")
+    """NATS servers with JetStream that the operator runs for this pipeline alone."""
+
+    replicas: Literal[1, 3] = Field(
+        default=1, description="How many servers; 3 keep every event thrice and survive the loss of one. Cannot change."
+    )
+    storage: ByteQuantity = Field(
+        default="10Gi",
+        description="The size of each server's volume. Can only grow, where the storage class allows it.",
+    )
+    storage_class_name: DnsName | None = Field(
+        default=None, description="The StorageClass of the volumes; without it, the cluster's default. Cannot change."
+    )
 
 
 class SecretRef(Model):
-    name: DnsLabel = Field(description="The name of a Secret in the namespace of this resource.")
-    key: str = Field(default="url", min_length=1, description="The key in it.")
+    """A key of a Secret in the namespace of this resource."""
+
+    name: DnsName = Field(description="The name of the Secret.")
+    key: str = Field(
+        default="url", min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$", description="The key in it."
+    )
 
 
 class ExternalNats(Model):
-    url: str = Field(pattern=r"^(nats|tls)://", description="nats://host:4222; several are separated by commas.")
-    credentials_secret_ref: SecretRef | None = None
+    """NATS servers with JetStream that somebody else runs. Set sync_interval to always on them, or a power cut may
+    lose events that were answered 202. A pipeline cannot change between managed and external.
+    """
+
+    url: str = Field(
+        pattern=r"^(nats|tls)://[^\s]+$", max_length=2048,
+        description="nats://host:4222, or tls://host:4222; several are separated by commas.",
+    )  # fmt: skip
+    credentials_secret_ref: SecretRef | None = Field(
+        default=None, description="A Secret whose key holds the URL with user and password, used in place of url."
+    )
 
 
 class Stream(Model):
-    nats: ManagedNats | None = Field(default=None, description="NATS servers run for this pipeline.")
-    external: ExternalNats | None = Field(default=None, description="NATS servers that somebody else runs.")
+    """The stream keeps the accepted events until they are stored. Give nats, or external, or neither: then one NATS
+    server with the defaults of nats runs for this pipeline.
+    """
+
+    nats: ManagedNats | None = None
+    external: ExternalNats | None = None
     retention_seconds: int = Field(
-        default=7 * 86400, ge=60,
-        description="How long a stored event stays in the stream for replay, as long as there is space for it.",
+        default=7 * 86400, ge=60, le=10 * 366 * 86400,
+        description="How long, in seconds, a stored event stays in the stream for replay, as long as there is space "
+        "for it. An event that is not stored yet always stays.",
     )  # fmt: skip
 
     @model_validator(mode="after")
@@ -157,17 +268,29 @@ class Stream(Model):
 
 
 class ManagedPostgres(Model):
-    storage: ByteQuantity = Field(default="20Gi", description="The size of the volume.")
-    storage_class_name: str | None = Field(default=None, description="Without it, the cluster's default class.")
+    """A Postgres that the operator runs for this pipeline alone."""
+
+    storage: ByteQuantity = Field(
+        default="20Gi", description="The size of the volume. Can only grow, where the storage class allows it."
+    )
+    storage_class_name: DnsName | None = Field(
+        default=None, description="The StorageClass of the volume; without it, the cluster's default. Cannot change."
+    )
 
 
 class ExternalPostgres(Model):
+    """A Postgres that somebody else runs. A pipeline cannot change between managed and external."""
+
     url_secret_ref: SecretRef = Field(description="A Secret whose key holds postgresql://user:password@host/database.")
 
 
 class Store(Model):
-    postgres: ManagedPostgres | None = Field(default=None, description="A Postgres run for this pipeline.")
-    external: ExternalPostgres | None = Field(default=None, description="A Postgres that somebody else runs.")
+    """The store keeps the events and answers reports. Give postgres, or external, or neither: then a Postgres with
+    the defaults of postgres runs for this pipeline.
+    """
+
+    postgres: ManagedPostgres | None = None
+    external: ExternalPostgres | None = None
     retention_days: int | None = Field(
         default=None, ge=1, le=36500, description="Days after which events are dropped; without it none is dropped."
     )
@@ -184,25 +307,34 @@ class Store(Model):
 
 
 class Monitoring(Model):
+    """What is made for a Prometheus and a Grafana in the cluster. /metrics is served in any case."""
+
     service_monitor: bool = Field(default=False, description="Make ServiceMonitors for the Prometheus operator.")
     dashboards: bool = Field(default=False, description="Make ConfigMaps with Grafana dashboards.")
-    alerts: bool = Field(default=False, description="Make PrometheusRules.")
+    alerts: bool = Field(default=False, description="Make PrometheusRules with alerts for the Prometheus operator.")
 
 
 class EventPipelineSpec(Model):
+    """What is wanted. An empty spec is a working pipeline of both sources."""
+
     sources: tuple[SourceRef, ...] = Field(
         default=tuple(SourceRef(name=name) for name in BUILT_IN), min_length=1, max_length=32,
-        description="Where events come from; each gets a stream and a collector of its own.",
+        description="Where events come from; each gets a stream and a collector of its own. A source that is removed "
+        "drains first: the gateway refuses it, and its collector goes when everything is stored.",
     )  # fmt: skip
     gateway: Gateway = Gateway()
-    collector: Collector = Field(default=Collector(), description="Settings of every collector.")
+    collector: Collector = Field(default=Collector(), description="Settings of every source's collector.")
     reporter: Reporter = Reporter()
     stream: Stream = Stream()
     store: Store = Store()
     monitoring: Monitoring = Monitoring()
-    paused: bool = Field(default=False, description="The operator leaves everything as it is while this is true.")
+    paused: bool = Field(
+        default=False, description="While this is true the operator changes nothing; what runs goes on running."
+    )
     deletion_policy: Literal["Retain", "Delete"] = Field(
-        default="Retain", description="What happens to the volumes and secrets when this resource is deleted."
+        default="Retain",
+        description="What happens to the volumes and secrets when this resource is deleted: kept, so that applying it "
+        "again finds the data, or deleted with it.",
     )
 
     @model_validator(mode="after")
@@ -219,42 +351,60 @@ class Metadata(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: DnsLabel
+    name: Annotated[str, Field(pattern=PIPELINE_NAME_PATTERN)]
     namespace: DnsLabel | None = None
     generation: int | None = None
     uid: str | None = None
 
 
 class Condition(Model):
-    type: str
-    status: Literal["True", "False", "Unknown"]
-    reason: str = Field(pattern=r"^[A-Z][A-Za-z]*$")
-    message: str
-    observed_generation: int | None = None
-    last_transition_time: str | None = None
+    """One thing that is true of the pipeline, or not."""
+
+    type: str = Field(
+        max_length=64, description="What is said: Ready, StreamReady, StoreReady, GatewayReady, and so on."
+    )
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether it is so.")
+    reason: str = Field(pattern=r"^[A-Z][A-Za-z]*$", max_length=128, description="Why, in one word for programs.")
+    message: str = Field(max_length=2048, description="Why, and what to do about it, for people.")
+    observed_generation: int | None = Field(default=None, description="The generation of the spec it was said about.")
+    last_transition_time: str | None = Field(default=None, description="When status changed last.")
 
 
 class SourceStatus(Model):
-    name: SourceName
-    replicas: int = 0
+    """How one source fares."""
+
+    name: SourceName = Field(max_length=32, description="The source.")
+    state: Literal["Active", "Draining"] = Field(
+        default="Active", description="Draining: it was removed, and its collector stores what is still pending."
+    )
+    replicas: int = Field(default=0, description="Replicas of its collector that are ready.")
     pending: int = Field(default=0, description="Messages in the stream that are not stored yet.")
     dead_letters: int = Field(default=0, description="Events of this source that were refused.")
 
 
 class Endpoints(Model):
-    gateway: str | None = None
-    reporter: str | None = None
+    """Where the services are reached."""
+
+    gateway: str | None = Field(default=None, description="Post events to /webhook/events under this URL.")
+    reporter: str | None = Field(default=None, description="Ask for reports under this URL.")
 
 
 class EventPipelineStatus(Model):
-    observed_generation: int | None = None
-    conditions: tuple[Condition, ...] = ()
-    endpoints: Endpoints = Endpoints()
-    sources: tuple[SourceStatus, ...] = ()
+    """What is observed; written by the operator."""
+
+    observed_generation: int | None = Field(default=None, description="The generation of the spec that was seen last.")
+    conditions: tuple[Condition, ...] = Field(
+        default=(), max_length=32,
+        description="Ready on top, and one for each part; a message says what to do where one is not True.",
+    )  # fmt: skip
+    endpoints: Endpoints = Field(default=Endpoints(), description="Where the services are reached.")
+    sources: tuple[SourceStatus, ...] = Field(default=(), max_length=64, description="How each source fares.")
+    pending: int = Field(default=0, description="Messages of all sources that are not stored yet.")
+    dead_letters: int = Field(default=0, description="Events that were refused, of all sources.")
 
 
 class EventPipeline(Model):
-    """One pipeline: which events it takes, and how it runs."""
+    """A pipeline takes marketing events from a webhook, keeps every one it accepted, and answers reports about them."""
 
     api_version: Literal["eventpipeline.dev/v1alpha1"]
     kind: Literal["EventPipeline"]

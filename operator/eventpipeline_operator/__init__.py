@@ -1,0 +1,1 @@
+"""The operator: makes a cluster run what an EventPipeline says."""

@@ -1,0 +1,81 @@
+"""What an apply carries over from the live object, since it cannot change or somebody else holds it. Pure.
+
+- `spec.replicas` of a Deployment that has an autoscaler is not rendered. Where the operator has applied it before,
+  leaving it out would make it 1; so the live count is applied until the autoscaler holds the field, then let go.
+- The templates of a StatefulSet's volumes cannot change; the operator patches the claims themselves instead.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from eventpipeline.spec import quantity_bytes
+from eventpipeline_operator.drift import owned_fields
+from eventpipeline_operator.objects import CLAIM, MANAGER, Key, Object, key_of
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What to apply. `held`: only if nobody wrote in between. `let_go`: apply it although nothing differs."""
+
+    item: Object
+    held: bool = False
+    let_go: bool = False
+
+
+def carried(rendered: Object, live: Object) -> Carried:
+    if rendered["kind"] == "Deployment" and "replicas" not in rendered["spec"]:
+        return _replicas(rendered, live)
+    if rendered["kind"] == "StatefulSet":
+        return Carried(_templates(rendered, live))
+    return Carried(rendered)
+
+
+def _replicas(rendered: Object, live: Object) -> Carried:
+    if not _holds_replicas(owned_fields(live, MANAGER)):
+        return Carried(rendered)
+    if any(_holds_replicas(entry.get("fieldsV1", {})) for entry in _others(live)):
+        return Carried(rendered, let_go=True)
+    item = copy.deepcopy(rendered)
+    item["spec"]["replicas"] = live["spec"].get("replicas", 1)
+    item["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]
+    return Carried(item, held=True)
+
+
+def _others(live: Object) -> Iterator[Object]:
+    for entry in live["metadata"].get("managedFields", []):
+        if entry.get("manager") != MANAGER or entry.get("subresource") == "scale":
+            yield entry
+
+
+def _holds_replicas(fields: Object) -> bool:
+    return "f:replicas" in fields.get("f:spec", {})
+
+
+def _templates(rendered: Object, live: Object) -> Object:
+    sizes = dict(_sizes(live))
+    item = copy.deepcopy(rendered)
+    for template in item["spec"].get("volumeClaimTemplates", []):
+        if size := sizes.get(template["metadata"]["name"]):
+            template["spec"]["resources"]["requests"]["storage"] = size
+    return item
+
+
+def _sizes(stateful_set: Object) -> Iterator[tuple[str, str]]:
+    for template in stateful_set["spec"].get("volumeClaimTemplates", []):
+        yield template["metadata"]["name"], template["spec"]["resources"]["requests"]["storage"]
+
+
+def claims_to_grow(rendered: Object, claims: dict[Key, Object]) -> dict[Key, str]:
+    """The claims of a rendered StatefulSet that are smaller than its templates say, and the size to give each."""
+    key = key_of(rendered)
+    found: dict[Key, str] = {}
+    for template, size in _sizes(rendered):
+        for ordinal in range(rendered["spec"].get("replicas", 1)):
+            name = Key(CLAIM, key.namespace, f"{template}-{key.name}-{ordinal}")
+            present = claims.get(name)
+            if present and quantity_bytes(present["spec"]["resources"]["requests"]["storage"]) < quantity_bytes(size):
+                found[name] = size
+    return found

@@ -1,0 +1,173 @@
+"""One pass: from the present spec and the present cluster to the cluster as it should be, and its status.
+
+Every trigger calls the same pass, and a pass over an unchanged pipeline writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from eventpipeline.spec import EventPipeline, EventPipelineStatus
+from eventpipeline_operator import status as statuses
+from eventpipeline_operator.cluster import Cluster, Versions
+from eventpipeline_operator.converge import Changes, converge, grow_claims, live_objects
+from eventpipeline_operator.errors import Gone, OperatorError, Refused, Unavailable
+from eventpipeline_operator.look import Looking
+from eventpipeline_operator.metrics import OperatorMetrics
+from eventpipeline_operator.objects import PIPELINE, Key, Object, prepared
+from eventpipeline_operator.observe import Objects, Seen, SourceSeen, Trouble, workloads_seen
+from eventpipeline_operator.planned import Planned, planned, removed_sources, still_draining
+from eventpipeline_operator.secret import Credentials, credentials
+from eventpipeline_operator.streams import StreamsSeen
+from eventpipeline_operator.triggers import Result, Target
+
+_SOON, _WHILE_REFUSED = 5.0, 30.0
+
+
+class Renderer(Protocol):
+    """The plan as objects. Raises Refused where it cannot be rendered."""
+
+    async def __call__(
+        self, pipeline: EventPipeline, planned: Planned, credentials: Credentials, versions: Versions
+    ) -> Sequence[Object]: ...
+
+
+@dataclass(frozen=True)
+class Reconciler:
+    cluster: Cluster
+    render: Renderer
+    looking: Looking
+    metrics: OperatorMetrics
+
+    async def __call__(self, target: Target) -> Result:
+        """One pass over `target`; errors become a condition, a retry, or the end of it."""
+        with self.metrics.passing() as outcome:
+            try:
+                return await self._pass(target)
+            except Gone:
+                await self.looking.forget(target.uid)
+                return Result()
+            except OperatorError as error:
+                outcome.failed(error.reason)
+                if not isinstance(error, Unavailable):
+                    raise
+                return Result(failed=True)
+
+    async def _pass(self, target: Target) -> Result:
+        key = Key(PIPELINE, target.namespace, target.name)
+        body = await self.cluster.get(key)
+        if body is None or body["metadata"]["uid"] != target.uid or body["metadata"].get("deletionTimestamp"):
+            raise Gone(str(target))
+        try:
+            pipeline = EventPipeline.model_validate(body)
+        except ValidationError as error:
+            # Nothing runs otherwise than before, and nothing is tried until the resource changes.
+            await self._write(body, _invalid(body, error))
+            return Result()
+        try:
+            seen, plans = await self._converge(pipeline, body)
+        except Refused as error:
+            trouble = Trouble(error.reason, str(error))
+            self.metrics.refused(error.reason)
+            await self._write(
+                body, statuses.invalid(pipeline.status or EventPipelineStatus(), _generation(body), trouble)
+            )
+            return Result(again_after=_WHILE_REFUSED)
+        status = statuses.status(pipeline, plans.plan, seen, draining=plans.draining)
+        await self._write(body, status)
+        if seen.failure:
+            return Result(again_after=_WHILE_REFUSED)
+        return Result(again_after=None if _is_ready(status) and not plans.draining else _SOON)
+
+    async def _converge(self, pipeline: EventPipeline, body: Object) -> tuple[Seen, Planned]:
+        paused = pipeline.spec.paused
+        secrets = await credentials(self.cluster, pipeline, write=not paused)
+        live = await live_objects(self.cluster, pipeline)
+        before = workloads_seen(pipeline.metadata.name, Objects(live))
+        everything = planned(pipeline, removed_sources(pipeline))
+        streams = await self.looking.streams(pipeline, everything, secrets, before, write=not paused)
+        plans = planned(pipeline, still_draining(pipeline, streams.pending, before.get("gateway")))
+        changes = Changes()
+        if not paused:
+            rendered = await self.render(pipeline, plans, secrets, await self.cluster.versions())
+            try:
+                wanted = prepared(rendered, pipeline)
+            except ValueError as error:
+                raise Refused(str(error), "RenderFailed") from error
+            changes = await converge(self.cluster, pipeline, wanted, live)
+            claims = await self.looking.claims(pipeline)
+            await grow_claims(self.cluster, wanted, claims, changes)
+            if changes.writes:
+                live = await live_objects(self.cluster, pipeline)
+            await self._report(body, changes)
+        seen = await self.looking.seen(pipeline, live)
+        return replace(
+            seen,
+            sources=_sources(plans, streams, await self.looking.dead_letters(pipeline, seen)),
+            stream_fault=streams.fault,
+            failure=changes.failure,
+        ), plans
+
+    async def _write(self, body: Object, status: EventPipelineStatus) -> None:
+        """Writes the status where it differs, with an Event where Ready changes."""
+        wanted = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if wanted == body.get("status"):
+            return
+        conditions = body.get("status", {}).get("conditions", [])
+        before: Object = next((entry for entry in conditions if entry["type"] == "Ready"), {})
+        await self.cluster.patch_status(Key(PIPELINE, body["metadata"]["namespace"], body["metadata"]["name"]), wanted)
+        self.metrics.wrote("status")
+        ready = next(condition for condition in status.conditions if condition.type == "Ready")
+        if (before.get("status"), before.get("reason")) != (ready.status, ready.reason):
+            good = ready.status == "True" or ready.reason in _PASSING
+            await self.cluster.emit(body, "Normal" if good else "Warning", ready.reason, ready.message)
+
+    async def _report(self, body: Object, changes: Changes) -> None:
+        """An Event for what was done; one for each object that somebody else had changed."""
+        self.metrics.applied(changes)
+        emit = self.cluster.emit
+        for reason, verb, keys in (
+            ("Created", "made", changes.created),
+            ("Updated", "changed", changes.updated),
+            ("Pruned", "deleted", changes.pruned),
+        ):
+            if keys:
+                await emit(body, "Normal", reason, f"{verb} {', '.join(map(str, keys))}")
+        for key, paths in changes.put_back.items():
+            await emit(
+                body, "Warning", "DriftPutBack", f"put back {', '.join(paths)} of {key}, which somebody had changed"
+            )
+        for key, size in changes.grown.items():
+            await emit(body, "Normal", "VolumeGrown", f"asked for {size} for {key}")
+
+
+_PASSING = ("Starting", "RollingOut", "Missing")
+
+
+def _generation(body: Object) -> int | None:
+    found: int | None = body["metadata"].get("generation")
+    return found
+
+
+def _is_ready(status: EventPipelineStatus) -> bool:
+    return any(condition.type == "Ready" and condition.status == "True" for condition in status.conditions)
+
+
+def _invalid(body: Object, error: ValidationError) -> EventPipelineStatus:
+    faults = "; ".join(
+        f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}" for fault in error.errors()
+    )
+    try:
+        previous = EventPipelineStatus.model_validate(body.get("status", {}))
+    except ValidationError:
+        previous = EventPipelineStatus()
+    message = f"{faults}. What runs is left as it is until this is corrected."
+    return statuses.invalid(previous, _generation(body), Trouble("InvalidSpec", message))
+
+
+def _sources(plans: Planned, streams: StreamsSeen, dead: Mapping[str, int]) -> dict[str, SourceSeen]:
+    return {name: SourceSeen(pending=streams.pending.get(name), dead_letters=dead.get(name)) for name in plans.sources}

@@ -1,0 +1,124 @@
+"""A real kube-apiserver with its etcd, alone: no kubelet, no controllers. On loopback, in a folder of the test.
+
+    with api_server(tmp_path) as kubeconfig: ...
+
+The binaries come from the cache that tests/cluster fills (`EVENTPIPELINE_CLUSTER_BINARIES` names an archive of them).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import ssl
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from servers import free_port, wait_for
+
+NEEDED = ("kube-apiserver", "etcd")
+
+
+def cache_folder() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "eventpipeline-cluster"
+
+
+def binaries() -> Path | None:
+    """The folder with kube-apiserver and etcd, unpacked from the archive if need be; None where there is neither."""
+    folder = cache_folder() / "bin"
+    archive = os.environ.get("EVENTPIPELINE_CLUSTER_BINARIES")
+    if not all((folder / name).exists() for name in ("kube", "etcd")):
+        if not archive or not Path(archive).is_file() or not shutil.which("zstd"):
+            return None
+        folder.mkdir(parents=True, exist_ok=True)
+        unpack = ["tar", "-C", folder, "--use-compress-program", "zstd -d --long=27", "-xf", archive]
+        subprocess.run(unpack, check=True)
+    link = folder / "kube-apiserver"
+    if not link.exists():
+        link.symlink_to("kube")
+    return folder
+
+
+MISSING = (
+    "no kube-apiserver: let EVENTPIPELINE_CLUSTER_BINARIES name an archive of the binaries, or run `make e2e` once, "
+    f"which fills {cache_folder()}"
+)
+
+
+@contextmanager
+def api_server(folder: Path) -> Iterator[Path]:
+    """A kube-apiserver in `folder`; yields a kubeconfig of an administrator."""
+    bin_folder = binaries()
+    assert bin_folder, MISSING
+    etcd_port, peer_port, port = free_port(), free_port(), free_port()
+    etcd = [
+        bin_folder / "etcd", "--data-dir", folder / "etcd", "--unsafe-no-fsync", "--log-level", "error",
+        f"--listen-client-urls=http://127.0.0.1:{etcd_port}", f"--advertise-client-urls=http://127.0.0.1:{etcd_port}",
+        f"--listen-peer-urls=http://127.0.0.1:{peer_port}",
+    ]  # fmt: skip
+    with ExitStack() as stack:
+        stack.enter_context(_running(etcd, folder / "etcd.log"))
+        server = _apiserver(bin_folder, folder, etcd_port, port)
+        process = stack.enter_context(_running(server, folder / "apiserver.log"))
+        url = f"https://127.0.0.1:{port}"
+        log = folder / "apiserver.log"
+        wait_for(lambda: _is_ready(url, process), seconds=60, what=lambda: f"apiserver:\n{log.read_text()[-4000:]}")
+        kubeconfig = folder / "kubeconfig"
+        kubeconfig.write_text(_KUBECONFIG.format(url=url, folder=folder))
+        yield kubeconfig
+
+
+def _apiserver(bin_folder: Path, folder: Path, etcd_port: int, port: int) -> list[str | Path]:
+    key = folder / "service-account.key"
+    make_key = ["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", key]
+    subprocess.run(make_key, check=True, capture_output=True)
+    tokens = folder / "tokens.csv"
+    tokens.write_text("test-token,admin,admin,system:masters\n")
+    return [
+        bin_folder / "kube-apiserver", f"--etcd-servers=http://127.0.0.1:{etcd_port}",
+        "--bind-address=127.0.0.1", f"--secure-port={port}", f"--cert-dir={folder}/certificates",
+        f"--token-auth-file={tokens}", "--authorization-mode=RBAC", "--service-cluster-ip-range=10.96.0.0/16",
+        f"--service-account-key-file={key}", f"--service-account-signing-key-file={key}",
+        "--service-account-issuer=https://kubernetes.default.svc", "--advertise-address=10.99.0.2",
+        "--endpoint-reconciler-type=none", "--profiling=false",
+        # Without controllers nobody makes the default account of a namespace.
+        "--disable-admission-plugins=ServiceAccount",
+    ]  # fmt: skip
+
+
+_KUBECONFIG = """apiVersion: v1
+kind: Config
+clusters: [{{name: k, cluster: {{server: "{url}", certificate-authority: "{folder}/certificates/apiserver.crt"}}}}]
+users: [{{name: u, user: {{token: test-token}}}}]
+contexts: [{{name: k, context: {{cluster: k, user: u}}}}]
+current-context: k
+"""
+
+
+@contextmanager
+def _running(command: list[str | Path], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("ab") as output:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _is_ready(url: str, process: subprocess.Popen[bytes]) -> bool:
+    assert process.poll() is None, "the API server ended"
+    context = ssl._create_unverified_context()
+    request = urllib.request.Request(f"{url}/readyz", headers={"Authorization": "Bearer test-token"})
+    try:
+        with urllib.request.urlopen(request, context=context, timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
