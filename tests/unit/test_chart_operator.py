@@ -1,0 +1,157 @@
+"""charts/eventpipeline-operator: what it renders, and what it lets the operator do."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import chart_rendering as charts
+import kubernetes_validate
+import pytest
+import yaml
+
+from eventpipeline_operator.handlers import OWNED
+from eventpipeline_operator.objects import RENDERED_KINDS, Kind
+from eventpipeline_operator.settings import OperatorSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "charts" / "eventpipeline-operator"
+_PLURALS = {"Ingress": "ingresses", "NetworkPolicy": "networkpolicies"}
+
+
+def template(*settings: str) -> list[dict[str, Any]]:
+    flags = [part for setting in settings for part in ("--set", setting)]
+    done = subprocess.run(
+        [charts.helm_binary(), "template", "eventpipeline", str(CHART), "-n", "eventpipeline-system", *flags],
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [item for item in yaml.safe_load_all(done.stdout) if item]
+
+
+def refusal(*settings: str) -> str:
+    with pytest.raises(AssertionError) as raised:
+        template(*settings)
+    return str(raised.value)
+
+
+def test_objects_are_valid() -> None:
+    for item in template(
+        "watchNamespaces={shop}", "monitoringNamespaces={m}", "natsImage=x:1", "imagePullSecrets={pull}"
+    ):
+        kubernetes_validate.validate(item, "1.37", strict=True)
+
+
+def test_the_definition_is_the_generated_one_and_is_kept() -> None:
+    (generated,) = (ROOT / "crds").glob("*.yaml")
+    assert (CHART / "templates" / "crds" / generated.name).read_bytes() == generated.read_bytes()
+    (definition,) = (item for item in template() if item["kind"] == "CustomResourceDefinition")
+    assert definition == yaml.safe_load(generated.read_text())
+    assert definition["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def deployment(*settings: str) -> dict[str, Any]:
+    (found,) = (item for item in template(*settings) if item["kind"] == "Deployment")
+    return found
+
+
+def test_one_operator_runs_restricted() -> None:
+    spec = deployment()["spec"]
+    assert spec["replicas"] == 1
+    assert spec["strategy"] == {"type": "Recreate"}
+    for item in template():
+        pod = item if item["kind"] == "Pod" else item.get("spec", {}).get("template", {})
+        if item["kind"] in ("Deployment", "Pod"):
+            assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
+            assert pod["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+            (container,) = pod["spec"]["containers"]
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+            }  # fmt: skip
+
+
+def test_the_operator_reads_the_settings_that_the_chart_writes() -> None:
+    def read(*settings: str) -> OperatorSettings:
+        (container,) = deployment(*settings)["spec"]["template"]["spec"]["containers"]
+        environ = {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
+        known = {name.upper() for name in OperatorSettings.model_fields}
+        assert {entry["name"] for entry in container["env"]} <= known
+        return OperatorSettings.read(environ)
+
+    assert read().watch_namespaces == ()
+    assert read().image == "eventpipeline:0.1.0"
+    given = read(
+        "image.repository=r.example.com:5000/e", "image.tag=v2", "image.pullPolicy=Never", "natsImage=n:1",
+        "postgresImage=p:2", "watchNamespaces={a,b}", "monitoringNamespaces={m}", "imagePullSecrets={s}",
+        "logLevel=debug",
+    )  # fmt: skip
+    assert given.image == "r.example.com:5000/e:v2"
+    assert given.image_pull_policy == "Never"
+    assert (given.nats_image, given.postgres_image) == ("n:1", "p:2")
+    assert (given.watch_namespaces, given.monitoring_namespaces) == (("a", "b"), ("m",))
+    assert (given.image_pull_secrets, given.log_level) == (("s",), "debug")
+
+
+def rules(found: list[dict[str, Any]]) -> dict[tuple[str, str], set[str]]:
+    """The verbs of the operator by group and resource; not those that are for people."""
+    bound = {item["roleRef"]["name"] for item in found if item["kind"] in ("ClusterRoleBinding", "RoleBinding")}
+    verbs: dict[tuple[str, str], set[str]] = {}
+    for item in found:
+        if item["kind"] == "ClusterRole" and item["metadata"]["name"] in bound:
+            for rule in item["rules"]:
+                for group in rule["apiGroups"]:
+                    for resource in rule["resources"]:
+                        verbs.setdefault((group, resource), set()).update(rule["verbs"])
+    return verbs
+
+
+def resource_of(kind: Kind) -> tuple[str, str]:
+    return kind.api_version.rpartition("/")[0], _PLURALS.get(kind.kind, kind.kind.lower() + "s")
+
+
+def test_the_operator_may_apply_and_prune_what_it_renders_and_watch_what_it_owns() -> None:
+    granted = rules(template())
+    for kind in RENDERED_KINDS:
+        assert granted[resource_of(kind)] >= {"get", "list", "create", "patch", "delete"}, kind
+    for group, _, resource in OWNED:
+        assert granted[group, resource] >= {"list", "watch"}, resource
+
+
+def test_the_operator_may_nothing_more() -> None:
+    granted = rules(template())
+    rendered = set(map(resource_of, RENDERED_KINDS))
+    assert {key: verbs for key, verbs in granted.items() if key not in rendered} == {
+        ("eventpipeline.dev", "eventpipelines"): {"get", "list", "watch"},
+        ("eventpipeline.dev", "eventpipelines/status"): {"patch"},
+        ("", "secrets"): {"get", "create", "patch"},
+        ("", "persistentvolumeclaims"): {"list", "watch", "patch"},
+        ("", "pods"): {"list", "watch"},
+        ("", "events"): {"list", "create"},
+        ("apiextensions.k8s.io", "customresourcedefinitions"): {"list", "watch"},
+        ("", "namespaces"): {"list", "watch"},
+    }
+    assert "*" not in str(granted)
+    assert all(verbs <= {"get", "list", "watch", "create", "patch", "delete"} for verbs in granted.values())
+
+
+def test_rights_are_granted_in_the_watched_namespaces_only() -> None:
+    found = template("watchNamespaces={a,b}")
+    assert {item["metadata"]["namespace"] for item in found if item["kind"] == "RoleBinding"} == {"a", "b"}
+    cluster_wide = [item["roleRef"]["name"] for item in found if item["kind"] == "ClusterRoleBinding"]
+    assert cluster_wide == ["eventpipeline-operator-discovery"]
+
+
+@pytest.mark.parametrize(
+    "setting", ["surprise=1", "logLevel=loud", "image.digest=latest", "runAsUser=0", "image.repo=x"]
+)
+def test_the_schema_is_closed(setting: str) -> None:
+    assert "values don't meet the specifications of the schema" in refusal(setting)
+
+
+def test_the_notes_and_the_readme_lead_on() -> None:
+    notes = (CHART / "templates" / "NOTES.txt").read_text()
+    assert all(step in notes for step in ("kubectl apply", "kubectl wait", "publish", "/reports/events", "helm test"))
+    readme = (CHART / "README.md").read_text()
+    for name in yaml.safe_load((CHART / "values.yaml").read_text()):
+        assert f"`{name}" in readme, name
