@@ -20,7 +20,16 @@ import yaml
 
 from eventpipeline_operator.values import Values
 
-CHART = Path(__file__).resolve().parents[2] / "charts" / "eventpipeline"
+_PLACE = Path("charts") / "eventpipeline"
+
+
+def _chart() -> Path:
+    """The chart of this repository, or of the image, where it lies beside the virtual environment."""
+    above = Path(__file__).resolve().parents
+    return next((folder / _PLACE for folder in above if (folder / _PLACE / "Chart.yaml").is_file()), _PLACE)
+
+
+CHART = _chart()
 _TIMEOUT_SECONDS = 60.0
 _KEPT = 256
 _rendered: OrderedDict[str, str] = OrderedDict()
