@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
@@ -53,6 +54,10 @@ class Cluster:
         configuration = client.Configuration.get_default_copy()
         configuration.connection_pool_maxsize = 16
         return cls(client.ApiClient(configuration))
+
+    @classmethod
+    def from_kubeconfig(cls, path: Path) -> Cluster:
+        return cls(config.new_client_from_config(config_file=str(path)))  # type: ignore[no-untyped-call]
 
     # --- objects -----------------------------------------------------------------------------------------------------
 

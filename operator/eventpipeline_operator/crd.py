@@ -112,7 +112,9 @@ def _structural(node: Schema, model: Any, definitions: dict[str, Schema]) -> Sch
 
 def _property(name: str, node: Schema, field: FieldInfo, definitions: dict[str, Schema]) -> Schema:
     found = _structural(node, _model_of(field.annotation), definitions)
-    if "default" in node and (default := _without_nulls(node["default"])) is not None:
+    # Items of a map that a default had filled in would stay beside those that somebody applies later.
+    defaulted = "default" in node and name not in _MAP_KEYS
+    if defaulted and (default := _without_nulls(node["default"])) is not None:
         found["default"] = default if found["type"] != "object" else _beyond_defaults(default, field.annotation)
     if found["type"] == "array":
         key = _MAP_KEYS.get(name)

@@ -5,6 +5,7 @@ Every trigger calls the same pass, and a pass over an unchanged pipeline writes 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -12,10 +13,11 @@ from typing import Protocol
 from pydantic import ValidationError
 
 from eventpipeline.spec import EventPipeline, EventPipelineStatus
+from eventpipeline.telemetry import log
 from eventpipeline_operator import status as statuses
 from eventpipeline_operator.cluster import Cluster, Versions
 from eventpipeline_operator.converge import Changes, converge, grow_claims, live_objects
-from eventpipeline_operator.errors import Gone, OperatorError, Refused, Unavailable
+from eventpipeline_operator.errors import Gone, InvalidResource, Refused, Unavailable
 from eventpipeline_operator.look import Looking
 from eventpipeline_operator.metrics import OperatorMetrics
 from eventpipeline_operator.objects import PIPELINE, Key, Object, prepared
@@ -25,7 +27,10 @@ from eventpipeline_operator.secret import Credentials, credentials
 from eventpipeline_operator.streams import StreamsSeen
 from eventpipeline_operator.triggers import Result, Target
 
+_log = log("reconcile")
 _SOON, _WHILE_REFUSED = 5.0, 30.0
+_NAMED = 6
+"""Objects that an Event names one by one; of more it says how many of each kind."""
 
 
 class Renderer(Protocol):
@@ -51,32 +56,24 @@ class Reconciler:
             except Gone:
                 await self.looking.forget(target.uid)
                 return Result()
-            except OperatorError as error:
+            except Unavailable as error:
                 outcome.failed(error.reason)
-                if not isinstance(error, Unavailable):
-                    raise
+                _log.warning("a pass is tried again", pipeline=str(target), reason=error.reason, error=str(error))
                 return Result(failed=True)
 
     async def _pass(self, target: Target) -> Result:
-        key = Key(PIPELINE, target.namespace, target.name)
-        body = await self.cluster.get(key)
+        body = await self.cluster.get(Key(PIPELINE, target.namespace, target.name))
         if body is None or body["metadata"]["uid"] != target.uid or body["metadata"].get("deletionTimestamp"):
             raise Gone(str(target))
         try:
-            pipeline = EventPipeline.model_validate(body)
-        except ValidationError as error:
-            # Nothing runs otherwise than before, and nothing is tried until the resource changes.
-            await self._write(body, _invalid(body, error))
-            return Result()
-        try:
+            pipeline = parsed(body)
             seen, plans = await self._converge(pipeline, body)
-        except Refused as error:
-            trouble = Trouble(error.reason, str(error))
+        except (InvalidResource, Refused) as error:
             self.metrics.refused(error.reason)
-            await self._write(
-                body, statuses.invalid(pipeline.status or EventPipelineStatus(), _generation(body), trouble)
-            )
-            return Result(again_after=_WHILE_REFUSED)
+            trouble = Trouble(error.reason, str(error))
+            await self._write(body, statuses.invalid(_status_of(body), body["metadata"].get("generation"), trouble))
+            # What is invalid stays so until the resource changes; what is refused may be mended elsewhere.
+            return Result(again_after=_WHILE_REFUSED if isinstance(error, Refused) else None)
         status = statuses.status(pipeline, plans.plan, seen, draining=plans.draining)
         await self._write(body, status)
         if seen.failure:
@@ -136,7 +133,7 @@ class Reconciler:
             ("Pruned", "deleted", changes.pruned),
         ):
             if keys:
-                await emit(body, "Normal", reason, f"{verb} {', '.join(map(str, keys))}")
+                await emit(body, "Normal", reason, f"{verb} {_listed(keys)}")
         for key, paths in changes.put_back.items():
             await emit(
                 body, "Warning", "DriftPutBack", f"put back {', '.join(paths)} of {key}, which somebody had changed"
@@ -148,25 +145,35 @@ class Reconciler:
 _PASSING = ("Starting", "RollingOut", "Missing")
 
 
-def _generation(body: Object) -> int | None:
-    found: int | None = body["metadata"].get("generation")
-    return found
+def _listed(keys: Sequence[Key]) -> str:
+    if len(keys) <= _NAMED:
+        return ", ".join(map(str, keys))
+    counts = Counter(key.kind.kind for key in keys)
+    return f"{len(keys)} objects: " + ", ".join(f"{count} {kind}" for kind, count in counts.items())
+
+
+def parsed(body: Object) -> EventPipeline:
+    """The resource as a model. Raises InvalidResource with every fault and its field."""
+    try:
+        return EventPipeline.model_validate(body)
+    except ValidationError as error:
+        faults = (
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors()
+        )
+        raise InvalidResource(f"{'; '.join(faults)}. What runs is left as it is until this is corrected.") from error
+
+
+def _status_of(body: Object) -> EventPipelineStatus:
+    """The status that is there; an empty one where it cannot be understood."""
+    try:
+        return EventPipelineStatus.model_validate(body.get("status", {}))
+    except ValidationError:
+        return EventPipelineStatus()
 
 
 def _is_ready(status: EventPipelineStatus) -> bool:
     return any(condition.type == "Ready" and condition.status == "True" for condition in status.conditions)
-
-
-def _invalid(body: Object, error: ValidationError) -> EventPipelineStatus:
-    faults = "; ".join(
-        f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}" for fault in error.errors()
-    )
-    try:
-        previous = EventPipelineStatus.model_validate(body.get("status", {}))
-    except ValidationError:
-        previous = EventPipelineStatus()
-    message = f"{faults}. What runs is left as it is until this is corrected."
-    return statuses.invalid(previous, _generation(body), Trouble("InvalidSpec", message))
 
 
 def _sources(plans: Planned, streams: StreamsSeen, dead: Mapping[str, int]) -> dict[str, SourceSeen]:

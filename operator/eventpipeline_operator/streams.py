@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 
 from eventpipeline.settings import StreamSettings
 from eventpipeline.stream import DEAD, Stream, StreamUnavailable
+from eventpipeline.telemetry import log
 
 _SECONDS = 5.0
+_log = log("streams")
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,11 @@ class Streams:
 
     async def close(self, uid: str) -> None:
         if found := self._open.pop(uid, None):
-            await found[1].close()
+            # The client's own closing is cancelled where the server has gone first; that must not cancel the pass.
+            closing = asyncio.create_task(found[1].close())
+            await asyncio.wait((closing,), timeout=_SECONDS)
+            if closing.done() and not closing.cancelled() and (error := closing.exception()):
+                _log.debug("closing", error=str(error))
 
     async def close_all(self) -> None:
         await asyncio.gather(*(self.close(uid) for uid in tuple(self._open)))

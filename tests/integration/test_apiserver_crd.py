@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from apiserver import MISSING, api_server, binaries
 from invalid_pipelines import ALLOWED, FORBIDDEN, INVALID, Forbidden, Invalid
 
@@ -97,9 +98,20 @@ def test_what_can_roll_can_change(kubectl: Kubectl, before: dict[str, Any], afte
         kubectl.ok("delete", "evp/changing")
 
 
+def test_a_source_that_is_no_longer_applied_goes(kubectl: Kubectl) -> None:
+    kubectl.ok("apply", "--server-side", "-f", "-", stdin=pipeline({}, "shrinking"))
+    try:
+        for names in (["facebook", "tiktok"], ["tiktok"]):
+            spec = {"sources": [{"name": name} for name in names]}
+            kubectl.ok("apply", "--server-side", "-f", "-", stdin=pipeline(spec, "shrinking"))
+            made = json.loads(kubectl.ok("get", "evp/shrinking", "-o", "json"))
+            assert [source["name"] for source in made["spec"]["sources"]] == names
+    finally:
+        kubectl.ok("delete", "evp/shrinking")
+
+
 def test_defaults_are_filled_in(kubectl: Kubectl) -> None:
     made = json.loads(kubectl.ok("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=pipeline({})))
-    assert made["spec"]["sources"] == [{"name": "facebook"}, {"name": "tiktok"}]
     assert made["spec"]["reporter"]["autoscaling"] == {
         "minReplicas": 1, "maxReplicas": 3, "targetCPUUtilizationPercent": 70
     }  # fmt: skip

@@ -1,0 +1,502 @@
+"""Passes of the operator against a real API server, without a kubelet: what it makes, puts back and leaves alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from apiserver import MISSING, api_server, binaries
+from eventpipeline_operator.cluster import Cluster
+from eventpipeline_operator.errors import OperatorError
+from eventpipeline_operator.look import Looking
+from eventpipeline_operator.metrics import OperatorMetrics
+from eventpipeline_operator.objects import (
+    CLAIM,
+    DEPLOYMENT,
+    EVENT,
+    MANAGER,
+    PIPELINE,
+    PIPELINE_LABEL,
+    RENDERED_KINDS,
+    SECRET,
+    STATEFUL_SET,
+    Key,
+    Kind,
+    Object,
+)
+from eventpipeline_operator.probe import Probe
+from eventpipeline_operator.reconcile import Reconciler
+from eventpipeline_operator.streams import Streams
+from eventpipeline_operator.triggers import Result, Target
+from operator_rendering import TinyRenderer
+from servers import nats_server
+
+pytestmark = pytest.mark.skipif(not binaries(), reason=MISSING)
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICE = Kind("v1", "Service")
+
+
+@pytest.fixture(scope="module")
+def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with api_server(tmp_path_factory.mktemp("apiserver")) as found:
+        asyncio.run(_install_crd(Cluster.from_kubeconfig(found)))
+        yield found
+
+
+async def _install_crd(cluster: Cluster) -> None:
+    (path,) = (ROOT / "crds").glob("*.yaml")
+    await cluster.apply(yaml.safe_load(path.read_text()))
+    for _ in range(200):
+        try:
+            await cluster.list_all(PIPELINE)
+            if await cluster.get(Key(PIPELINE, "default", "none")) is None and PIPELINE in cluster._plurals:
+                return
+        except OperatorError:
+            pass
+        await asyncio.sleep(0.1)
+    raise AssertionError("the CRD was not established within 20 s")
+
+
+@dataclass
+class World:
+    """One namespace of the API server with one pipeline, and an operator whose passes the test calls."""
+
+    cluster: Cluster
+    namespace: str
+    renderer: TinyRenderer = field(default_factory=TinyRenderer)
+    streams: Streams = field(default_factory=Streams)
+    probe: Probe = field(default_factory=Probe)
+
+    async def write(self, spec: dict[str, Any]) -> Object:
+        return await self.cluster.apply(
+            {
+                "apiVersion": PIPELINE.api_version, "kind": PIPELINE.kind,
+                "metadata": {"name": "marketing", "namespace": self.namespace}, "spec": spec,
+            }
+        )  # fmt: skip
+
+    async def reconcile(self) -> Result:
+        metadata = (await self.pipeline())["metadata"]
+        looking = Looking(self.cluster, self.streams, self.probe)
+        reconciler = Reconciler(self.cluster, self.renderer, looking, OperatorMetrics(CollectorRegistry()))
+        return await reconciler(Target(self.namespace, "marketing", metadata["uid"]))
+
+    async def pipeline(self) -> Object:
+        return await self.read(PIPELINE, "marketing")
+
+    async def read(self, kind: Kind, name: str) -> Object:
+        found = await self.cluster.get(Key(kind, self.namespace, name))
+        assert found, f"there is no {kind.kind} {name}"
+        return found
+
+    async def absent(self, kind: Kind, name: str) -> bool:
+        return await self.cluster.get(Key(kind, self.namespace, name)) is None
+
+    async def versions(self) -> dict[Key, str]:
+        """The resourceVersion of everything there is, Events included."""
+        listings = [
+            await self.cluster.list_all(kind, self.namespace) for kind in (*RENDERED_KINDS, SECRET, EVENT, PIPELINE)
+        ]
+        return {key: item["metadata"]["resourceVersion"] for listing in listings for key, item in listing.items()}
+
+    async def condition(self, kind: str) -> dict[str, Any]:
+        conditions = (await self.pipeline())["status"]["conditions"]
+        return next((entry for entry in conditions if entry["type"] == kind), {})
+
+    async def events(self, reason: str) -> list[str]:
+        found = await self.cluster.list_all(EVENT, self.namespace)
+        return [item["message"] for item in found.values() if item["reason"] == reason]
+
+    async def merge(self, kind: Kind, name: str, change: Object) -> Object:
+        """As somebody else would, with kubectl edit."""
+        return await self.as_other("PATCH", kind, name, change)
+
+    async def as_other(self, method: str, kind: Kind, name: str, change: Object, subresource: str = "") -> Object:
+        path = await self.cluster._path(kind, self.namespace, name)
+        query = {"fieldManager": "kubectl-edit"}
+        return await self.cluster._call(method, path + subresource, query, change, "application/merge-patch+json")
+
+
+@pytest.fixture
+async def world(kubeconfig: Path, request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    cluster = Cluster.from_kubeconfig(kubeconfig)
+    namespace = f"t-{abs(hash(request.node.name)) % 10**8}"
+    await cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
+    found = World(cluster, namespace)
+    yield found
+    await found.streams.close_all()
+    await found.probe.close()
+
+
+def environ_of(deployment: Object) -> dict[str, str]:
+    return {
+        entry["name"]: entry.get("value", "")
+        for entry in deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    }
+
+
+# --- making ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_first_pass_makes_everything_with_owner_and_labels(world: World) -> None:
+    made = await world.write({})
+    await world.reconcile()
+    for kind, name in (
+        (DEPLOYMENT, "gateway"),
+        (DEPLOYMENT, "tiktok-collector"),
+        (STATEFUL_SET, "nats"),
+        (SERVICE, "gateway"),
+    ):
+        item = await world.read(kind, f"marketing-{name}")
+        (owner,) = item["metadata"]["ownerReferences"]
+        assert owner["uid"] == made["metadata"]["uid"]
+        assert owner["controller"] is True
+        assert item["metadata"]["labels"][PIPELINE_LABEL] == "marketing"
+        assert not item["metadata"].get("finalizers")
+    assert "Deployment marketing-gateway" in (await world.events("Created"))[0]
+    assert (await world.condition("Ready"))["status"] == "False"
+    assert (await world.condition("Open"))["reason"] == "NoAuthentication"
+
+
+async def test_nothing_is_written_into_the_resource_but_its_status(world: World) -> None:
+    before = await world.write({})
+    await world.reconcile()
+    after = await world.pipeline()
+    assert "finalizers" not in after["metadata"]
+    assert after["metadata"].get("annotations") == before["metadata"].get("annotations")
+    assert after["metadata"]["generation"] == before["metadata"]["generation"]
+    assert after["status"]["observedGeneration"] == before["metadata"]["generation"]
+
+
+async def test_an_unchanged_pass_writes_nothing(world: World) -> None:
+    await world.write({"gateway": {"autoscaling": {"minReplicas": 2, "maxReplicas": 2}}})
+    await world.reconcile()
+    before = await world.versions()
+    for _ in range(3):
+        await world.reconcile()
+    assert await world.versions() == before
+
+
+async def test_a_change_of_the_spec_is_applied_and_reported(world: World) -> None:
+    await world.write({})
+    await world.reconcile()
+    await world.write({"gateway": {"maxBodyBytes": 4096}})
+    await world.reconcile()
+    assert environ_of(await world.read(DEPLOYMENT, "marketing-gateway"))["MAX_BODY_BYTES"] == "4096"
+    assert await world.events("Updated") == ["changed Deployment marketing-gateway"]
+    assert await world.events("DriftPutBack") == []
+
+
+# --- drift -----------------------------------------------------------------------------------------------------------
+
+
+def _first_container(change: Object) -> Object:
+    return {"spec": {"template": {"spec": {"containers": [change]}}}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "change", "path"),
+    [
+        (DEPLOYMENT, "gateway", _first_container({"name": "main", "image": "evil:1"}), "containers[main].image"),
+        (
+            DEPLOYMENT,
+            "gateway",
+            _first_container({"name": "main", "image": "eventpipeline:1", "env": []}),
+            "containers[main].env",
+        ),
+        (DEPLOYMENT, "gateway", {"metadata": {"labels": {PIPELINE_LABEL: None}}}, f"metadata.labels.{PIPELINE_LABEL}"),
+        (DEPLOYMENT, "gateway", {"metadata": {"ownerReferences": None}}, "metadata.ownerReferences"),
+        (DEPLOYMENT, "gateway", {"spec": {"replicas": 5}}, "spec.replicas"),
+        (SERVICE, "gateway", {"spec": {"selector": {"app": "other"}}}, "spec.selector.app"),
+        (SERVICE, "gateway", {"spec": {"ports": [{"name": "http", "port": 3000, "targetPort": 99}]}}, "targetPort"),
+        (STATEFUL_SET, "nats", {"spec": {"replicas": 0}}, "spec.replicas"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+async def test_what_somebody_changed_is_put_back_and_reported(
+    world: World, kind: Kind, name: str, change: Object, path: str
+) -> None:
+    await world.write({"gateway": {"autoscaling": {"minReplicas": 2, "maxReplicas": 2}}})
+    await world.reconcile()
+    wanted = (await world.read(kind, f"marketing-{name}"))["spec"]
+    await world.merge(kind, f"marketing-{name}", change)
+    await world.reconcile()
+    item = await world.read(kind, f"marketing-{name}")
+    assert item["spec"] == wanted
+    assert item["metadata"]["labels"][PIPELINE_LABEL] == "marketing"
+    assert item["metadata"]["ownerReferences"]
+    (said,) = await world.events("DriftPutBack")
+    assert path in said
+    assert f"{kind.kind} marketing-{name}" in said
+    before = await world.versions()
+    await world.reconcile()
+    assert await world.versions() == before
+
+
+async def test_what_others_added_is_left_alone(world: World) -> None:
+    await world.write({})
+    await world.reconcile()
+    sidecar = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "marketing-gateway"}}
+    addition = sidecar | {
+        "metadata": {"name": "marketing-gateway", "annotations": {"example.com/note": "kept"}},
+        "spec": {"template": {"spec": {"containers": [{"name": "sidecar", "image": "sidecar:1"}]}}},
+    }
+    path = await world.cluster._path(DEPLOYMENT, world.namespace, "marketing-gateway")
+    await world.cluster._call("PATCH", path, {"fieldManager": "mesh"}, addition, "application/apply-patch+yaml")
+    before = await world.versions()
+    await world.reconcile()
+    assert await world.versions() == before
+    names = [
+        c["name"] for c in (await world.read(DEPLOYMENT, "marketing-gateway"))["spec"]["template"]["spec"]["containers"]
+    ]
+    assert sorted(names) == ["main", "sidecar"]
+
+
+async def test_a_deleted_object_is_made_again(world: World) -> None:
+    await world.write({})
+    await world.reconcile()
+    await world.cluster.delete(await world.read(SERVICE, "marketing-gateway"))
+    await world.reconcile()
+    await world.read(SERVICE, "marketing-gateway")
+
+
+# --- pruning ---------------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_no_longer_rendered_is_pruned_and_nothing_else(world: World) -> None:
+    await world.write({})
+    await world.reconcile()
+    labels = {PIPELINE_LABEL: "marketing"}
+    for kind, extra in (
+        (Kind("v1", "ConfigMap"), {}),
+        (SECRET, {}),
+        (CLAIM, {"spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}}),
+    ):
+        await world.cluster.create(
+            {
+                "apiVersion": "v1",
+                "kind": kind.kind,
+                "metadata": {"name": "theirs", "namespace": world.namespace, "labels": labels},
+            }
+            | extra
+        )
+    world.renderer.change = lambda objects: [item for item in objects if item["kind"] != "Service"]
+    await world.reconcile()
+    assert await world.absent(SERVICE, "marketing-gateway")
+    for kind in (Kind("v1", "ConfigMap"), SECRET, CLAIM):
+        await world.read(kind, "theirs")
+    assert await world.events("Pruned") == ["deleted Service marketing-gateway"]
+
+
+async def test_an_object_of_somebody_else_is_not_taken_over(world: World) -> None:
+    theirs = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "marketing-gateway", "namespace": world.namespace},
+    }
+    await world.cluster.create(theirs | {"spec": {"ports": [{"port": 1}]}})
+    await world.write({})
+    await world.reconcile()
+    ready = await world.condition("Ready")
+    assert ready["reason"] == "NameTaken"
+    assert "Service marketing-gateway" in ready["message"]
+    assert (await world.read(SERVICE, "marketing-gateway"))["spec"]["ports"][0]["port"] == 1
+    await world.read(DEPLOYMENT, "marketing-gateway")  # the others are made all the same
+
+
+# --- switches --------------------------------------------------------------------------------------------------------
+
+
+async def test_an_added_autoscaler_finds_the_live_count_and_then_holds_it(world: World) -> None:
+    await world.write({"gateway": {"autoscaling": {"minReplicas": 3, "maxReplicas": 3}}})
+    await world.reconcile()
+    await world.write({"gateway": {"autoscaling": {"minReplicas": 1, "maxReplicas": 10}}})
+    await world.reconcile()
+    assert (await world.read(DEPLOYMENT, "marketing-gateway"))["spec"]["replicas"] == 3
+    before = await world.versions()
+    await world.reconcile()
+    assert await world.versions() == before
+    await world.as_other("PATCH", DEPLOYMENT, "marketing-gateway", {"spec": {"replicas": 5}}, "/scale")
+    await world.reconcile()
+    item = await world.read(DEPLOYMENT, "marketing-gateway")
+    assert item["spec"]["replicas"] == 5
+    holders = {
+        e["manager"] for e in item["metadata"]["managedFields"] if "f:replicas" in e["fieldsV1"].get("f:spec", {})
+    }
+    assert holders == {"kubectl-edit"}
+    await world.write({"gateway": {"autoscaling": {"minReplicas": 2, "maxReplicas": 2}}})
+    await world.reconcile()
+    assert (await world.read(DEPLOYMENT, "marketing-gateway"))["spec"]["replicas"] == 2
+
+
+async def test_growing_storage_patches_the_claims_and_not_the_templates(world: World) -> None:
+    await world.cluster.create(
+        {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "growing"},
+         "provisioner": "example.com/none", "allowVolumeExpansion": True}
+    )  # fmt: skip
+    await world.write({"stream": {"nats": {"storage": "10Gi"}}})
+    await world.reconcile()
+    claim = {
+        "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data-marketing-nats-0", "namespace": world.namespace,
+                     "labels": {PIPELINE_LABEL: "marketing"}},
+        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "growing", "volumeName": "v",
+                 "resources": {"requests": {"storage": "10Gi"}}},
+    }  # fmt: skip
+    await world.cluster.create(claim)
+    await world.cluster.patch_status(
+        Key(CLAIM, world.namespace, "data-marketing-nats-0"), {"phase": "Bound", "capacity": {"storage": "10Gi"}}
+    )
+    await world.write({"stream": {"nats": {"storage": "20Gi"}}})
+    await world.reconcile()
+    grown = await world.read(CLAIM, "data-marketing-nats-0")
+    assert grown["spec"]["resources"]["requests"]["storage"] == "20Gi"
+    templates = (await world.read(STATEFUL_SET, "marketing-nats"))["spec"]["volumeClaimTemplates"]
+    assert templates[0]["spec"]["resources"]["requests"]["storage"] == "10Gi"
+    assert await world.events("VolumeGrown")
+    before = await world.versions()
+    await world.reconcile()
+    assert await world.versions() == before
+
+
+async def test_a_removed_source_drains_first(world: World) -> None:
+    await world.write({})
+    await world.reconcile()
+    await world.write({"sources": [{"name": "facebook"}]})
+    await world.reconcile()
+    await world.reconcile()
+    await world.read(DEPLOYMENT, "marketing-tiktok-collector")
+    assert environ_of(await world.read(DEPLOYMENT, "marketing-gateway"))["SOURCES"] == "facebook"
+    states = {entry["name"]: entry["state"] for entry in (await world.pipeline())["status"]["sources"]}
+    assert states == {"facebook": "Active", "tiktok": "Draining"}
+
+
+async def test_a_drained_source_goes(world: World, tmp_path: Path) -> None:
+    with nats_server(tmp_path, max_file_bytes=8 * 2**30) as url:
+        await world.write({"stream": {"external": {"url": url}}})
+        await world.reconcile()
+        await world.write({"sources": [{"name": "facebook"}], "stream": {"external": {"url": url}}})
+        await world.reconcile()
+        await world.read(DEPLOYMENT, "marketing-tiktok-collector")
+        gateway = await world.read(DEPLOYMENT, "marketing-gateway")
+        rolled = {
+            "observedGeneration": gateway["metadata"]["generation"],
+            "replicas": 1,
+            "updatedReplicas": 1,
+            "readyReplicas": 1,
+        }
+        await world.cluster.patch_status(Key(DEPLOYMENT, world.namespace, "marketing-gateway"), rolled)
+        await world.reconcile()
+        assert await world.absent(DEPLOYMENT, "marketing-tiktok-collector")
+        assert [entry["name"] for entry in (await world.pipeline())["status"]["sources"]] == ["facebook"]
+
+
+async def test_streams_and_consumers_that_somebody_deleted_are_put_back(world: World, tmp_path: Path) -> None:
+    with nats_server(tmp_path, max_file_bytes=8 * 2**30) as url:
+        await world.write({"stream": {"external": {"url": url}}})
+        await world.reconcile()
+        assert (await world.condition("StreamReady"))["reason"] == "DurabilityNotVerified"
+        client = await nats.connect(url)
+        try:
+            jetstream = client.jetstream()
+            prefix = f"{world.namespace}_marketing_"
+            await jetstream.delete_stream(f"{prefix}EVENTS_facebook")
+            await jetstream.delete_consumer(f"{prefix}EVENTS_tiktok", "collector")
+            await world.reconcile()
+            await jetstream.consumer_info(f"{prefix}EVENTS_facebook", "collector")
+            await jetstream.consumer_info(f"{prefix}EVENTS_tiktok", "collector")
+        finally:
+            await client.close()
+
+
+# --- the resource's own switches -------------------------------------------------------------------------------------
+
+
+async def test_paused_leaves_everything_as_it_is(world: World) -> None:
+    await world.write({})
+    await world.reconcile()
+    await world.write({"paused": True, "gateway": {"maxBodyBytes": 4096}})
+    await world.merge(SERVICE, "marketing-gateway", {"spec": {"selector": {"app": "other"}}})
+    await world.reconcile()
+    assert environ_of(await world.read(DEPLOYMENT, "marketing-gateway"))["MAX_BODY_BYTES"] != "4096"
+    assert (await world.read(SERVICE, "marketing-gateway"))["spec"]["selector"]["app"] == "other"
+    assert (await world.condition("Paused"))["status"] == "True"
+    await world.write({"gateway": {"maxBodyBytes": 4096}})
+    await world.reconcile()
+    assert environ_of(await world.read(DEPLOYMENT, "marketing-gateway"))["MAX_BODY_BYTES"] == "4096"
+    assert await world.condition("Paused") == {}
+
+
+async def test_the_secret_is_made_once_and_owned_only_under_delete(world: World) -> None:
+    await world.write({})
+    await world.reconcile()
+    secret = await world.read(SECRET, "marketing-auth")
+    assert "ownerReferences" not in secret["metadata"]
+    await world.write({"deletionPolicy": "Delete"})
+    await world.reconcile()
+    owned = await world.read(SECRET, "marketing-auth")
+    assert owned["data"] == secret["data"]
+    assert len(owned["metadata"]["ownerReferences"]) == 1
+    await world.write({"deletionPolicy": "Retain"})
+    await world.reconcile()
+    kept = await world.read(SECRET, "marketing-auth")
+    assert kept["data"] == secret["data"]
+    assert "ownerReferences" not in kept["metadata"]
+
+
+async def test_a_missing_secret_is_said_and_nothing_is_touched(world: World) -> None:
+    await world.write({"store": {"external": {"urlSecretRef": {"name": "database"}}}})
+    result = await world.reconcile()
+    ready = await world.condition("Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "SecretMissing")
+    assert "Secret database" in ready["message"]
+    assert result.again_after
+    assert await world.absent(DEPLOYMENT, "marketing-gateway")
+    await world.cluster.create(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "database", "namespace": world.namespace},
+         "stringData": {"url": "postgresql://u:p@h/d"}}
+    )  # fmt: skip
+    await world.reconcile()
+    await world.read(DEPLOYMENT, "marketing-gateway")
+
+
+async def test_a_pass_ends_where_the_resource_is_gone_or_another(world: World) -> None:
+    made = await world.write({})
+    looking = Looking(world.cluster, world.streams, world.probe)
+    reconciler = Reconciler(world.cluster, world.renderer, looking, OperatorMetrics(CollectorRegistry()))
+    assert await reconciler(Target(world.namespace, "marketing", "another-uid")) == Result()
+    assert await world.absent(DEPLOYMENT, "marketing-gateway")
+    await world.cluster.delete(made)
+    assert await reconciler(Target(world.namespace, "marketing", made["metadata"]["uid"])) == Result()
+    assert await world.absent(DEPLOYMENT, "marketing-gateway")
+
+
+async def test_an_object_the_api_server_refuses_becomes_a_condition(world: World) -> None:
+    def spoil(objects: list[Object]) -> list[Object]:
+        spoiled = json.loads(json.dumps(objects))
+        spoiled[0]["spec"]["ports"][0]["port"] = 70000
+        return list(spoiled)
+
+    world.renderer.change = spoil
+    await world.write({})
+    result = await world.reconcile()
+    ready = await world.condition("Ready")
+    assert (ready["status"], ready["reason"]) == ("False", "Refused")
+    assert "Service marketing-gateway" in ready["message"]
+    assert "spec.ports[0].port" in ready["message"]
+    assert result.again_after
+    await world.read(DEPLOYMENT, "marketing-gateway")
+
+
+def test_the_manager_has_its_own_name() -> None:
+    assert MANAGER == "eventpipeline-operator"
