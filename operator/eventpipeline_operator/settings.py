@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, PlainSerializer
 
-from eventpipeline.settings import NameList, Settings
+from eventpipeline.settings import Settings
 from eventpipeline_operator.values import Image
+
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(lambda value: tuple(filter(None, value.split(","))) if isinstance(value, str) else value),
+    PlainSerializer(",".join, return_type=str),
+]
+"""Separated by commas; a chart writes an empty variable where there is none."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +32,14 @@ class OperatorSettings(Settings):
     image: str = "eventpipeline"
     """Of the services: the image in which the operator itself runs, so that their versions cannot differ."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    image_pull_secrets: NameList = ()
+    image_pull_secrets: Names = ()
     nats_image: str | None = None
     postgres_image: str | None = None
-    watch_namespaces: NameList = ()
+    watch_namespaces: Names = ()
     """The namespaces whose pipelines are run; without any, all."""
     pod_namespace: str = "eventpipeline-system"
     """Where the operator itself runs; from there it may reach NATS."""
-    monitoring_namespaces: NameList = ("monitoring",)
+    monitoring_namespaces: Names = ("monitoring",)
     resync_seconds: float = Field(default=60.0, gt=0)
     """Every pipeline is looked at this often, whatever happens."""
     workers: int = Field(default=4, ge=1, le=64)

@@ -1,0 +1,174 @@
+"""Raw objects of Kubernetes become troubles, each with the object's name and what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from eventpipeline_operator.objects import DEPLOYMENT, STATEFUL_SET, Key, Object
+from eventpipeline_operator.observe import Objects, WorkloadSeen, workloads_seen
+
+KEY = Key(DEPLOYMENT, "shop", "marketing-gateway")
+
+
+def deployment(**status: Any) -> Object:
+    return {
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": KEY.name, "namespace": "shop", "uid": "d1", "generation": 2},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "gateway"}}},
+        "status": {"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1} | status,
+    }  # fmt: skip
+
+
+def pod(**status: Any) -> Object:
+    volume = {"name": "data", "persistentVolumeClaim": {"claimName": "data-0"}}
+    return {
+        "metadata": {"name": "gateway-x", "labels": {"app": "gateway"}, "uid": "p1"},
+        "spec": {"containers": [], "volumes": [volume]},
+        "status": status,
+    }
+
+
+def waiting(reason: str, message: str = "", **more: Any) -> Object:
+    state = {"state": {"waiting": {"reason": reason, "message": message}}}
+    return pod(containerStatuses=[{"name": "gateway", "image": "shop/eventpipeline:9"} | state | more])
+
+
+def ended(reason: str, code: int, message: str = "") -> dict[str, Any]:
+    return {"lastState": {"terminated": {"reason": reason, "exitCode": code, "message": message}}}
+
+
+def look(
+    item: Object, *pods: Object, claims: tuple[Object, ...] = (), events: tuple[Object, ...] = (), **answers: Any
+) -> WorkloadSeen:
+    key = Key(DEPLOYMENT if item["kind"] == "Deployment" else STATEFUL_SET, "shop", item["metadata"]["name"])
+    found = workloads_seen("marketing", Objects({key: item}, pods, claims, events, answers.get("answers", {})))
+    return found["gateway"]
+
+
+def warning(uid: str, reason: str, message: str) -> Object:
+    return {
+        "involvedObject": {"uid": uid},
+        "reason": reason,
+        "message": message,
+        "lastTimestamp": "2026-11-24T12:00:00Z",
+    }
+
+
+QUOTA = 'pods "gateway-x" is forbidden: exceeded quota: small, requested: cpu=1, used: cpu=4, limited: cpu=4'
+SECURITY = 'pods "gateway-x" is forbidden: violates PodSecurity "restricted:latest"'
+CLAIM = {
+    "metadata": {"name": "data-0", "uid": "c1"},
+    "spec": {"storageClassName": "fast"},
+    "status": {"phase": "Pending"},
+}
+UNSCHEDULABLE = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "Unschedulable",
+    "message": "0/1 nodes: Insufficient cpu.",
+}
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason", "words"),
+    [
+        (
+            look(deployment(), waiting("ImagePullBackOff", "not found")),
+            "ImageCannotBePulled",
+            ("gateway-x", "shop/eventpipeline:9", "imagePullSecrets"),
+        ),
+        (look(deployment(), waiting("ErrImagePull")), "ImageCannotBePulled", ("gateway-x",)),
+        (
+            look(deployment(), waiting("CreateContainerConfigError", 'secret "db" not found')),
+            "ContainerCannotStart",
+            ('secret "db"',),
+        ),
+        (
+            look(
+                deployment(),
+                waiting("CrashLoopBackOff", **ended("Error", 2, "starting\nsettings: NATS_URL: missing\n")),
+            ),
+            "CrashLooping",
+            ("gateway-x", "code 2", "settings: NATS_URL: missing", "kubectl logs gateway-x -p"),
+        ),
+        (look(deployment(), waiting("CrashLoopBackOff", **ended("OOMKilled", 137))), "OutOfMemory", ("limits.memory",)),
+        (look(deployment(), pod(conditions=[UNSCHEDULABLE])), "Unschedulable", ("gateway-x", "Insufficient cpu")),
+        (
+            look(deployment(conditions=[{"type": "ReplicaFailure", "status": "True", "message": QUOTA}])),
+            "QuotaExceeded",
+            ("Deployment marketing-gateway", "small", "ResourceQuota"),
+        ),
+        (
+            look(deployment(conditions=[{"type": "ReplicaFailure", "status": "True", "message": SECURITY}])),
+            "PodSecurityViolated",
+            ("restricted",),
+        ),
+        (
+            look(deployment(), events=(warning("d1", "FailedCreate", QUOTA),)),
+            "QuotaExceeded",
+            ("Deployment marketing-gateway",),
+        ),
+        (
+            look(
+                deployment(),
+                pod(),
+                claims=(CLAIM,),
+                events=(warning("c1", "ProvisioningFailed", 'storageclass "fast" not found'),),
+            ),
+            "VolumePending",
+            ("PersistentVolumeClaim data-0", 'storageclass "fast" not found', "StorageClass fast"),
+        ),
+        (
+            look(
+                deployment(),
+                pod(phase="Running"),
+                answers={"gateway-x": {"store": "Postgres did not answer: password"}},
+            ),
+            "PostgresRefuses",
+            ("gateway-x", "password"),
+        ),
+        (
+            look(deployment(), pod(), answers={"gateway-x": {"stream": "NATS is not connected"}}),
+            "StreamUnavailable",
+            ("gateway-x",),
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_troubles(seen: WorkloadSeen, reason: str, words: tuple[str, ...]) -> None:
+    first = seen.troubles[0]
+    assert first.reason == reason
+    for word in words:
+        assert word in first.message
+
+
+def test_pods_that_are_ready_or_going_or_of_others_are_no_trouble() -> None:
+    ready = waiting("ImagePullBackOff")
+    ready["status"]["conditions"] = [{"type": "Ready", "status": "True"}]
+    going = waiting("ImagePullBackOff")
+    going["metadata"]["deletionTimestamp"] = "2026-11-24T12:00:00Z"
+    other = waiting("ImagePullBackOff")
+    other["metadata"]["labels"] = {"app": "reporter"}
+    assert look(deployment(), ready, going, other).troubles == ()
+
+
+def test_a_spec_that_its_controller_has_not_seen_is_not_current() -> None:
+    assert look(deployment()).current
+    assert not look(deployment(observedGeneration=1)).current
+    assert not look(deployment() | {"status": {}}).current
+
+
+def test_an_updated_stateful_set() -> None:
+    item = deployment() | {"kind": "StatefulSet"}
+    item["status"] = {
+        "observedGeneration": 2,
+        "replicas": 3,
+        "readyReplicas": 3,
+        "currentRevision": "a",
+        "updateRevision": "a",
+    }
+    assert look(item).updated == 3
+    item["status"]["updateRevision"] = "b"
+    assert look(item).updated == 0

@@ -1,0 +1,123 @@
+"""The plan in a cluster, sources that drain, and the operator's settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventpipeline.settings import GatewaySettings, StreamSettings
+from eventpipeline.spec import EventPipeline
+from eventpipeline_operator.errors import InvalidResource
+from eventpipeline_operator.observe import WorkloadSeen
+from eventpipeline_operator.planned import planned, removed_sources, still_draining
+from eventpipeline_operator.reconcile import parsed
+from eventpipeline_operator.secret import Credentials
+from eventpipeline_operator.settings import OperatorSettings, parsed_image
+
+REFUSING = WorkloadSeen("marketing-gateway", current=True, wanted=2, updated=2, ready=2, replicas=2)
+
+
+def body(spec: dict[str, Any], states: dict[str, str] | None = None) -> dict[str, Any]:
+    status = {"sources": [{"name": name, "state": state, "pending": 1} for name, state in (states or {}).items()]}
+    return {
+        "apiVersion": "eventpipeline.dev/v1alpha1", "kind": "EventPipeline",
+        "metadata": {"name": "marketing", "namespace": "shop", "uid": "u1"}, "spec": spec, "status": status,
+    }  # fmt: skip
+
+
+def only_facebook(tiktok: str) -> EventPipeline:
+    return parsed(body({"sources": [{"name": "facebook"}]}, {"facebook": "Active", "tiktok": tiktok}))
+
+
+def test_a_source_that_drains_has_a_collector_and_the_gateway_refuses_it() -> None:
+    plans = planned(only_facebook("Active"), ("tiktok",))
+    assert [workload.name for workload in plans.plan.collectors] == ["facebook-collector"]
+    assert [workload.name for workload in plans.draining] == ["tiktok-collector"]
+    assert isinstance(plans.plan.gateway.settings, GatewaySettings)
+    assert plans.plan.gateway.settings.sources == ("facebook",)
+    assert plans.sources == ("facebook", "tiktok")
+
+
+def test_what_drains_keeps_its_share_of_the_volume() -> None:
+    both = planned(parsed(body({})), ())
+    draining = planned(only_facebook("Draining"), ("tiktok",))
+    assert isinstance(both.plan.gateway.settings, StreamSettings)
+    assert isinstance(draining.plan.gateway.settings, StreamSettings)
+    assert draining.plan.gateway.settings.stream_bytes == both.plan.gateway.settings.stream_bytes
+
+
+@pytest.mark.parametrize(
+    ("state", "pending", "gateway", "stays"),
+    [
+        ("Active", {"tiktok": 0}, REFUSING, True),
+        ("Draining", {"tiktok": 1}, REFUSING, True),
+        ("Draining", {}, REFUSING, True),
+        ("Draining", {"tiktok": 0}, None, True),
+        ("Draining", {"tiktok": 0}, WorkloadSeen("g", current=False, wanted=2, updated=2, ready=2, replicas=2), True),
+        ("Draining", {"tiktok": 0}, WorkloadSeen("g", current=True, wanted=2, updated=1, ready=2, replicas=3), True),
+        ("Draining", {"tiktok": 0}, REFUSING, False),
+    ],
+)
+def test_a_source_goes_when_it_is_refused_and_nothing_is_pending(
+    state: str, pending: dict[str, int], gateway: WorkloadSeen | None, stays: bool
+) -> None:
+    resource = only_facebook(state)
+    assert removed_sources(resource) == ("tiktok",)
+    assert still_draining(resource, pending, gateway) == (("tiktok",) if stays else ())
+
+
+def test_a_source_that_comes_back_no_longer_drains() -> None:
+    resource = parsed(body({}, {"facebook": "Active", "tiktok": "Draining"}))
+    assert removed_sources(resource) == ()
+
+
+def test_the_operators_own_address_of_nats() -> None:
+    resource = parsed(body({}))
+    variables = Credentials({"nats-password": "secret"}).variables(resource)
+    settings = planned(resource, ()).stream_settings(variables)
+    assert settings.nats_url == "nats://eventpipeline:secret@marketing-nats.shop.svc:4222"
+    external = parsed(body({"stream": {"external": {"url": "nats://n:4222", "credentialsSecretRef": {"name": "n"}}}}))
+    credentials = Credentials({}, nats_url="nats://u:p@n:4222")
+    assert planned(external, ()).stream_settings(credentials.variables(external)).nats_url == "nats://u:p@n:4222"
+    assert "secret" not in repr(Credentials({"nats-password": "secret"}))
+
+
+def test_an_invalid_resource_is_said_field_by_field() -> None:
+    wrong = body({"sources": [{"name": "myspace"}], "gateway": {"maxBodyBytes": 1}})
+    with pytest.raises(InvalidResource) as caught:
+        parsed(wrong)
+    assert "spec.sources.0" in str(caught.value)
+    assert "spec.gateway.maxBodyBytes" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("reference", "repository", "tag", "digest"),
+    [
+        ("eventpipeline", "eventpipeline", "", ""),
+        ("eventpipeline:1.2", "eventpipeline", "1.2", ""),
+        ("registry:5000/a/b", "registry:5000/a/b", "", ""),
+        ("registry:5000/a/b:1", "registry:5000/a/b", "1", ""),
+        (f"a/b:1@sha256:{'0' * 64}", "a/b", "1", f"sha256:{'0' * 64}"),
+    ],
+)
+def test_image_references(reference: str, repository: str, tag: str, digest: str) -> None:
+    image = parsed_image(reference, "IfNotPresent")
+    assert (image.repository, image.tag, image.digest) == (repository, tag, digest)
+
+
+def test_settings_are_what_the_environment_says() -> None:
+    settings = OperatorSettings.read({"IMAGE": "x:1", "WATCH_NAMESPACES": "a,b", "NATS_IMAGE": "nats:2"})
+    assert settings.watch_namespaces == ("a", "b")
+    assert settings.images.nats is not None
+    assert settings.image_pull_secrets == ()
+    assert OperatorSettings.read({"WATCH_NAMESPACES": ""}).watch_namespaces == ()
+    assert OperatorSettings.read(settings.environ()) == settings
+
+
+def test_operator_is_no_package() -> None:
+    """With an __init__.py, it would hide the standard library's `operator` from whoever runs in the repository."""
+    root = Path(__file__).resolve().parents[2]
+    assert not (root / "operator" / "__init__.py").exists()
+    assert not (root / "tests" / "operator").exists()
