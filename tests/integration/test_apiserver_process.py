@@ -1,4 +1,7 @@
-"""The operator as a process with the real chart, against a real API server without a kubelet."""
+"""The operator as a process with the real chart, against a real API server without a kubelet.
+
+It runs with the rights that its own chart grants, so a right that is missing fails here.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,7 @@ from servers import free_port
 ROOT = Path(__file__).resolve().parents[2]
 SERVICE, CONFIG = Kind("v1", "Service"), Kind("v1", "ConfigMap")
 RESYNC_SECONDS = 3.0
+NAMESPACE = "eventpipeline-system"
 
 
 def helm() -> str | None:
@@ -88,9 +92,10 @@ async def running(kubeconfig: Path, tmp_path: Path) -> AsyncIterator[Running]:
     (crd,) = (ROOT / "crds").glob("*.yaml")
     await cluster.apply(yaml.safe_load(crd.read_text()))
     await _established(cluster)
+    own = await _as_service_account(cluster, kubeconfig, tmp_path)
     port, log = free_port(), tmp_path / "operator.log"
     environ = {
-        **os.environ, "KUBECONFIG": str(kubeconfig), "PORT": str(port), "HOST": "127.0.0.1", "HELM": str(helm()),
+        **os.environ, "KUBECONFIG": str(own), "PORT": str(port), "HOST": "127.0.0.1", "HELM": str(helm()),
         "RESYNC_SECONDS": str(RESYNC_SECONDS), "PYTHONPATH": str(ROOT / "operator"),
     }  # fmt: skip
     with log.open("wb") as output:
@@ -104,6 +109,25 @@ async def running(kubeconfig: Path, tmp_path: Path) -> AsyncIterator[Running]:
         if process.poll() is None:
             process.kill()
         process.wait()
+
+
+async def _as_service_account(cluster: Cluster, kubeconfig: Path, folder: Path) -> Path:
+    """A kubeconfig of the operator's service account, with the roles of its chart."""
+    chart = ROOT / "charts" / "eventpipeline-operator"
+    command = [str(helm()), "template", "eventpipeline", str(chart), "--namespace", NAMESPACE]
+    rendered = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    await cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
+    account = ""
+    for item in filter(None, yaml.safe_load_all(rendered)):
+        if item["kind"] in ("ServiceAccount", "ClusterRole", "ClusterRoleBinding"):
+            await cluster.apply(item)
+            account = item["metadata"]["name"] if item["kind"] == "ServiceAccount" else account
+    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{account}/token"
+    token = (await cluster._call("POST", path, {}, request))["status"]["token"]
+    own = folder / "kubeconfig"
+    own.write_text(kubeconfig.read_text().replace("test-token", token))
+    return own
 
 
 async def _established(cluster: Cluster) -> None:
@@ -166,6 +190,7 @@ async def test_the_life_of_a_pipeline(running: Running) -> None:
         return await running.get(PIPELINE, "marketing") is None
 
     await running.until(gone, "deleted at once, without the operator's consent")
+    assert "forbidden" not in running.log.read_text().lower()
 
 
 async def test_sigterm_ends_it_and_the_next_one_takes_up(running: Running) -> None:
@@ -173,7 +198,9 @@ async def test_sigterm_ends_it_and_the_next_one_takes_up(running: Running) -> No
     await running.until(lambda: running.converged("second"), "a status")
     running.process.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(running.process.wait, 10) == 0
-    assert "Traceback" not in running.log.read_text()
+    log = running.log.read_text()
+    assert "Traceback" not in log
+    assert "forbidden" not in log.lower()
 
 
 def _metric(text: str, name: str) -> str:
