@@ -1,0 +1,60 @@
+"""One cluster serves all end-to-end tests: the one KUBECONFIG names, else the node of tests/cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from cluster import host, parts
+from cluster.access import Cluster, named_by_user
+from cluster.errors import CannotRunError
+from cluster.images import Builder
+from cluster.layout import Layout
+from cluster.node import Node
+
+
+@pytest.fixture(scope="session")
+def bare_cluster() -> Iterator[Cluster]:
+    """A cluster without the project's images. A node that was up stays up; one that is started here is ended here."""
+    layout = Layout.of_user()
+    named = named_by_user(layout)
+    if named:
+        yield Cluster(named, None, layout.parts)
+        return
+    node = Node(layout)
+    was_up = node.is_up()
+    try:
+        node.up()
+    except CannotRunError as reason:
+        _give_up(f"no cluster for the end-to-end tests: {reason}")
+    try:
+        yield Cluster(layout.kubeconfig, node, layout.parts)
+    finally:
+        if not was_up:
+            node.down()
+
+
+@pytest.fixture(scope="session")
+def cluster(bare_cluster: Cluster) -> Cluster:
+    """A cluster that can run the project's image, built now, and the servers of the charts."""
+    if bare_cluster.node:
+        host.require()
+        parts.ensure(bare_cluster.node.layout)
+        builder = Builder(bare_cluster.node.layout)
+        for image in (*builder.stand_ins(), builder.project()):
+            bare_cluster.load(image)
+    return bare_cluster
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    with cluster.namespace() as name:
+        yield name
+
+
+def _give_up(reason: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
