@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Protocol
 
 from pydantic import ValidationError
@@ -28,7 +29,7 @@ from eventpipeline_operator.streams import StreamsSeen
 from eventpipeline_operator.triggers import Result, Target
 
 _log = log("reconcile")
-_SOON, _WHILE_REFUSED = 5.0, 30.0
+_SOON, _LATE, _WHILE_REFUSED = 5.0, 60.0, 30.0
 _NAMED = 6
 """Objects that an Event names one by one; of more it says how many of each kind."""
 
@@ -78,7 +79,7 @@ class Reconciler:
         await self._write(body, status)
         if seen.failure:
             return Result(again_after=_WHILE_REFUSED)
-        return Result(again_after=None if _is_ready(status) and not plans.draining else _SOON)
+        return Result(again_after=_again(status, draining=bool(plans.draining), now=datetime.now(UTC)))
 
     async def _converge(self, pipeline: EventPipeline, body: Object) -> tuple[Seen, Planned]:
         paused = pipeline.spec.paused
@@ -120,7 +121,7 @@ class Reconciler:
         self.metrics.wrote("status")
         ready = next(condition for condition in status.conditions if condition.type == "Ready")
         if (before.get("status"), before.get("reason")) != (ready.status, ready.reason):
-            good = ready.status == "True" or ready.reason in _PASSING
+            good = ready.status == "True" or ready.reason in statuses.PASSING
             await self.cluster.emit(body, "Normal" if good else "Warning", ready.reason, ready.message)
 
     async def _report(self, body: Object, changes: Changes) -> None:
@@ -140,9 +141,6 @@ class Reconciler:
             )
         for key, size in changes.grown.items():
             await emit(body, "Normal", "VolumeGrown", f"asked for {size} for {key}")
-
-
-_PASSING = ("Starting", "RollingOut", "Missing")
 
 
 def _listed(keys: Sequence[Key]) -> str:
@@ -172,8 +170,18 @@ def _status_of(body: Object) -> EventPipelineStatus:
         return EventPipelineStatus()
 
 
-def _is_ready(status: EventPipelineStatus) -> bool:
-    return any(condition.type == "Ready" and condition.status == "True" for condition in status.conditions)
+def _again(status: EventPipelineStatus, *, draining: bool, now: datetime) -> float | None:
+    """Seconds until the next look: soon where something is awaited, less and less often the longer it takes.
+
+    What pods do, the watches tell; the rest (warnings, answers of services, the stream) has to be asked for.
+    """
+    if draining:
+        return _SOON
+    ready = next(condition for condition in status.conditions if condition.type == "Ready")
+    if ready.status == "True":
+        return None
+    since = now - datetime.fromisoformat(ready.last_transition_time or now.isoformat())
+    return min(max(_SOON, since.total_seconds() / 4), _LATE)
 
 
 def _sources(plans: Planned, streams: StreamsSeen, dead: Mapping[str, int]) -> dict[str, SourceSeen]:

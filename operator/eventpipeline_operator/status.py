@@ -15,6 +15,8 @@ from eventpipeline.spec import Condition, Endpoints, EventPipeline, EventPipelin
 from eventpipeline_operator.observe import Seen, Trouble, WorkloadSeen
 
 PARTS = ("StreamReady", "StoreReady", "GatewayReady", "CollectorsReady", "ReporterReady")
+PASSING = ("Missing", "Starting", "PartlyReady", "RollingOut")
+"""Reasons that only need time; the others need a person."""
 _OPEN = (
     "Anyone who reaches the gateway can send events, and anyone who reaches the reporter can read reports: v1alpha1 "
     "authenticates nobody. Keep the Services inside, or put an authenticating proxy before the Ingress."
@@ -80,7 +82,7 @@ def _ready(parts: Sequence[Condition], failure: Trouble | None) -> Condition:
     if not bad:
         return _condition("Ready", "True", "AllReady", "Every part works.")
     # What needs a person stands before what only needs time.
-    first = next((part for part in bad if part.reason not in ("Starting", "RollingOut")), bad[0])
+    first = next((part for part in bad if part.reason not in PASSING), bad[0])
     others = f" (also not ready: {', '.join(part.type for part in bad if part is not first)})" if len(bad) > 1 else ""
     state: State = "False" if any(part.status == "False" for part in bad) else "Unknown"
     return _condition("Ready", state, first.reason, f"{first.type}: {first.message}{others}")
@@ -145,7 +147,7 @@ def _running(kind: str, workload: WorkloadSeen | None, least: int, called: str) 
     if workload.ready < min(least, workload.wanted) or not workload.ready:
         if trouble:
             return _condition(kind, "False", trouble.reason, f"{trouble.message} ({counts})")
-        return _condition(kind, "False", "Starting", counts)
+        return _condition(kind, "False", "PartlyReady" if workload.ready else "Starting", counts)
     if not workload.current or workload.updated < min(least, workload.wanted) or workload.replicas > workload.updated:
         new = f"{workload.updated} of {workload.replicas} replicas of {workload.name} run the newest version"
         return _condition(kind, "False", trouble.reason if trouble else "RollingOut", f"It serves; {new}{also}")
@@ -158,7 +160,7 @@ def _collectors(workloads: Sequence[Workload], seen: Seen) -> Condition:
     bad = [condition for condition in each if condition.status != "True"]
     if not bad:
         return _condition(kind, "True", "Ready", "; ".join(condition.message for condition in each))
-    first = next((condition for condition in bad if condition.reason not in ("Starting", "RollingOut")), bad[0])
+    first = next((condition for condition in bad if condition.reason not in PASSING), bad[0])
     messages = [first.message, *(condition.message for condition in bad if condition is not first)]
     return _condition(kind, "False", first.reason, "; ".join(messages))
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from eventpipeline.settings import GatewaySettings, StreamSettings
-from eventpipeline.spec import EventPipeline
+from eventpipeline.spec import Condition, EventPipeline, EventPipelineStatus
 from eventpipeline_operator.errors import InvalidResource
 from eventpipeline_operator.observe import WorkloadSeen
 from eventpipeline_operator.planned import planned, removed_sources, still_draining
-from eventpipeline_operator.reconcile import parsed
+from eventpipeline_operator.reconcile import _again, parsed
 from eventpipeline_operator.secret import Credentials
 from eventpipeline_operator.settings import OperatorSettings, parsed_image
 
@@ -82,6 +83,21 @@ def test_the_operators_own_address_of_nats() -> None:
     credentials = Credentials({}, nats_url="nats://u:p@n:4222")
     assert planned(external, ()).stream_settings(credentials.variables(external)).nats_url == "nats://u:p@n:4222"
     assert "secret" not in repr(Credentials({"nats-password": "secret"}))
+
+
+def test_what_is_awaited_is_looked_at_less_and_less_often() -> None:
+    start = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+    ready = Condition(
+        type="Ready", status="False", reason="Starting", message="", last_transition_time="2026-11-24T12:00:00Z"
+    )
+    delays = [
+        _again(EventPipelineStatus(conditions=(ready,)), draining=False, now=start + timedelta(seconds=age))
+        for age in (0, 60, 86400)
+    ]
+    assert delays == [5, 15, 60]
+    done = EventPipelineStatus(conditions=(ready.model_copy(update={"status": "True"}),))
+    assert _again(done, draining=False, now=start) is None
+    assert _again(done, draining=True, now=start) == 5
 
 
 def test_an_invalid_resource_is_said_field_by_field() -> None:

@@ -113,7 +113,8 @@ def test_scaling_out_is_no_fault_but_what_hinders_it_is_said() -> None:
 def test_fewer_than_the_fewest_is_a_fault() -> None:
     spec = {"gateway": {"autoscaling": {"minReplicas": 3}}}
     made = status(seen(gateway=workload("gateway", wanted=3, updated=3, replicas=3, ready=2)), spec)
-    assert condition(made, "GatewayReady").status == "False"
+    found = condition(made, "GatewayReady")
+    assert (found.status, found.reason) == ("False", "PartlyReady")
 
 
 def test_what_needs_a_person_stands_before_what_only_needs_time() -> None:
