@@ -35,9 +35,11 @@ COPY --from=helm /usr/bin/helm /usr/local/bin/helm
 COPY --from=dependencies /opt/eventpipeline/venv /opt/eventpipeline/venv
 COPY --from=project /project /opt/eventpipeline/venv
 COPY charts /opt/eventpipeline/charts
-# Nothing is written below /; what a command writes goes to /tmp, which may be a volume in memory.
+# Nothing is written below /; what a command writes goes to /tmp, which may be a volume in memory. USER is for kopf, which
+# asks who it is: whatever the uid, there need be no account of it.
 ENV PATH=/opt/eventpipeline/venv/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin \
     HOME=/tmp \
+    USER=eventpipeline \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 USER 10001:10001
