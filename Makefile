@@ -8,7 +8,7 @@ NAME ?= drill
 LOCK_FLAGS := --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check unit integration bench format lock clean
+.PHONY: help install demo test check unit integration generate bench format lock clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,9 @@ check: $(VENV)/.developed ## format, lint, types and layers
 
 unit integration: $(VENV)/.developed browser ## one tier of the tests
 	@$(BIN)/python scripts/tiers.py $@
+
+generate: $(VENV)/.developed ## write every generated file anew
+	$(BIN)/python scripts/generate.py
 
 bench: $(VENV)/.developed ## one benchmark (NAME=drill); see benchmarks/README.md
 	@$(BIN)/python -m benchmarks.$(NAME)

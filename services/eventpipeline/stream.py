@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -34,8 +34,11 @@ DEAD = "DEAD"
 _CONSUMER = "collector"
 _ACK_WAIT_SECONDS = 8
 """A message that a killed collector held comes again after this; whoever works longer on one says so in between."""
-_MAXIMUM_BYTES_EXCEEDED = 10077
+_STORE_FAILED = 10077
 _TRIM_ABOVE, _TRIM_TO = 0.70, 0.60
+_HEARTBEAT_SECONDS = 1.0
+_SILENCE_SECONDS = 4.0
+"""A consumer that says nothing for so long, not even that it has nothing, is away."""
 _log = log("stream")
 
 
@@ -93,6 +96,27 @@ class Stream:
         self._connecting = asyncio.create_task(self._connect())
 
     async def _connect(self) -> None:
+        """Connects, and connects anew where the client has given up, as it does after some errors of the server."""
+        delay = 0.1
+        while True:
+            client, closed = Client(), asyncio.Event()
+            try:
+                await self._open(client, closed)
+                self._client, self._context = client, client.jetstream()
+                self._connected.set()
+                _log.info("connected to NATS")
+                await closed.wait()
+                _log.warning("the connection to NATS has ended; connecting anew", error=str(client.last_error))
+                delay = 0.1
+            except (OSError, nats.errors.Error, TimeoutError) as error:
+                _log.warning("NATS is not reachable", error=str(error) or type(error).__name__, retry_seconds=delay)
+            finally:
+                with contextlib.suppress(nats.errors.Error, TimeoutError, OSError):
+                    await client.close()
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 2.0)
+
+    async def _open(self, client: Client, closed: asyncio.Event) -> None:
         async def on_error(error: Exception) -> None:
             _log.debug("nats", error=str(error) or type(error).__name__)
 
@@ -103,33 +127,23 @@ class Stream:
         async def on_reconnect() -> None:
             _log.info("reconnected to NATS")
 
-        delay = 0.1
-        while True:
-            try:
-                await self._client.connect(
-                    self._settings.nats_url.split(","),
-                    name=self._name,
-                    connect_timeout=2,
-                    reconnect_time_wait=1,
-                    max_reconnect_attempts=-1,
-                    ping_interval=5,
-                    max_outstanding_pings=2,
-                    allow_reconnect=True,
-                    error_cb=on_error,
-                    disconnected_cb=on_disconnect,
-                    reconnected_cb=on_reconnect,
-                )
-            except (OSError, nats.errors.Error, TimeoutError) as error:
-                _log.warning("NATS is not reachable", error=str(error) or type(error).__name__, retry_seconds=delay)
-                # A client that failed to connect keeps what it had begun.
-                self._client = Client()
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 2.0)
-                continue
-            self._context = self._client.jetstream()
-            self._connected.set()
-            _log.info("connected to NATS")
-            return
+        async def on_closed() -> None:
+            closed.set()
+
+        await client.connect(
+            self._settings.nats_url.split(","),
+            name=self._name,
+            connect_timeout=2,
+            reconnect_time_wait=1,
+            max_reconnect_attempts=-1,
+            ping_interval=5,
+            max_outstanding_pings=2,
+            allow_reconnect=True,
+            error_cb=on_error,
+            disconnected_cb=on_disconnect,
+            reconnected_cb=on_reconnect,
+            closed_cb=on_closed,
+        )
 
     async def connected(self) -> None:
         """Waits for the first connection."""
@@ -138,8 +152,7 @@ class Stream:
     async def close(self) -> None:
         if self._connecting:
             self._connecting.cancel()
-        with contextlib.suppress(nats.errors.Error, TimeoutError, OSError):
-            await self._client.close()
+            await asyncio.gather(self._connecting, return_exceptions=True)
 
     async def check(self) -> str | None:
         """What is wrong with JetStream, or None where it answers."""
@@ -199,9 +212,8 @@ class Stream:
             await jetstream.add_stream(wanted)
             _log.info("made stream", stream=name, max_bytes=limit)
         else:
-            if (info.config.max_bytes or 0) < limit:
-                await jetstream.update_stream(info.config.evolve(max_bytes=limit))
-                _log.info("stream grew", stream=name, max_bytes=limit)
+            if 0 < (info.config.max_bytes or 0) < limit:
+                await _grow(jetstream, info, limit)
         await jetstream.add_consumer(
             name,
             ConsumerConfig(
@@ -231,7 +243,7 @@ class Stream:
         except StreamUnavailable:
             raise
         except nats.js.errors.APIError as error:
-            if error.err_code == _MAXIMUM_BYTES_EXCEEDED:
+            if error.err_code == _STORE_FAILED and "maximum bytes" in (error.description or ""):
                 raise StreamFull(f"the stream of {source} is at its byte limit") from error
             self.forget(source)
             raise _unavailable(error) from error
@@ -287,8 +299,8 @@ class Stream:
             consumer = await jetstream.consumer_info(name, _CONSUMER)
             info = await jetstream.stream_info(name)
             floor = consumer.ack_floor.stream_seq if consumer.ack_floor else 0
-            keep_from = max(_first_within_limit(info), await self._first_within_retention(jetstream, source, info))
-            keep_from = min(keep_from, floor + 1)
+            first_young = await self._first_within_retention(jetstream, source, info.state.first_seq, floor + 1)
+            keep_from = min(max(_first_within_limit(info), first_young), floor + 1)
             gone = keep_from - info.state.first_seq
             if gone <= 0:
                 return 0
@@ -298,12 +310,12 @@ class Stream:
             raise _unavailable(error) from error
         return gone
 
-    async def _first_within_retention(self, jetstream: JetStreamContext, source: str, info: StreamInfo) -> int:
-        """The sequence of the first message younger than the retention: messages are in the order of their age."""
-        low, high = info.state.first_seq, info.state.last_seq + 1
+    async def _first_within_retention(self, jetstream: JetStreamContext, source: str, low: int, high: int) -> int:
+        """The first sequence from `low` to `high` whose message is younger than the retention, or `high`."""
         retention = self._settings.stream_retention_seconds
-        if not info.state.messages or await self._age(jetstream, source, low) <= retention:
+        if low < high and await self._age(jetstream, source, low) <= retention:
             return low
+        # Messages are in the order of their age.
         while low < high:
             middle = (low + high) // 2
             if await self._age(jetstream, source, middle) > retention:
@@ -311,6 +323,16 @@ class Stream:
             else:
                 high = middle
         return low
+
+
+async def _grow(jetstream: JetStreamContext, info: StreamInfo, limit: int) -> None:
+    try:
+        await jetstream.update_stream(info.config.evolve(max_bytes=limit))
+    except nats.js.errors.APIError as error:
+        # The server may have no room for it yet; a smaller stream is as good a stream.
+        _log.warning("stream cannot grow", stream=info.config.name, max_bytes=limit, error=error.description)
+    else:
+        _log.info("stream grew", stream=info.config.name, max_bytes=limit)
 
 
 def _first_within_limit(info: StreamInfo) -> int:
@@ -355,56 +377,69 @@ class Puller:
         Raises StreamUnavailable where the consumer or the server is away.
         """
         try:
-            messages = await self._pull(
-                {"batch": max_messages, "max_bytes": max_bytes, "no_wait": True}, max_messages, 5.0
-            )
+            messages = await self._pull({"batch": max_messages, "max_bytes": max_bytes, "no_wait": True}, max_messages)
             if messages:
                 return messages
-            return await self._pull({"batch": 1, "expires": int(wait * 1e9)}, 1, wait + 1.0)
+            heartbeat = min(_HEARTBEAT_SECONDS, wait / 2)
+            return await self._pull({"batch": 1, "expires": int(wait * 1e9), "idle_heartbeat": int(heartbeat * 1e9)}, 1)
         except (nats.errors.Error, OSError) as error:
             raise _unavailable(error) from error
 
-    async def _pull(self, request: dict[str, object], count: int, timeout: float) -> list[Message]:
+    async def _pull(self, request: dict[str, object], count: int) -> list[Message]:
         self._requests += 1
         reply = f"{self._inbox}.{self._requests}"
         await self._client.publish(self._request_subject, json.dumps(request).encode(), reply)
         messages: list[Message] = []
-        deadline = time.monotonic() + timeout
-        while len(messages) < count:
-            try:
-                msg = await self._subscription.next_msg(timeout=max(0.001, deadline - time.monotonic()))
-            except TimeoutError:
-                break
-            status = (msg.headers or {}).get("Status")
-            if status is None:
-                messages.append(Message(msg.data, msg.headers or {}, msg))
-            elif msg.subject != reply:
-                continue  # the end of an earlier request
-            elif status in ("404", "408") or (status == "409" and messages):
-                break
-            else:
-                text = (msg.headers or {}).get("Description", "no consumer answers")
-                if "Exceeds MaxBytes" in text or "Batch Completed" in text:
+        try:
+            while len(messages) < count:
+                msg = await self._next()
+                if msg.reply:  # what the server says of a request has no reply subject
+                    messages.append(Message(msg.data, msg.headers or {}, msg))
+                elif msg.subject == reply and _is_end(msg.headers or {}, something_came=bool(messages)):
                     break
-                raise StreamUnavailable(f"the consumer does not answer: {status} {text}")
+        except (asyncio.CancelledError, StreamUnavailable):
+            await give_back(messages)
+            raise
         return messages
 
+    async def _next(self) -> Msg:
+        """The next message or word of the server. Raises StreamUnavailable where none comes."""
+        silent_since = time.monotonic()
+        while True:
+            try:
+                return await self._subscription.next_msg(timeout=_HEARTBEAT_SECONDS)
+            except TimeoutError:
+                if not self._client.is_connected:
+                    raise StreamUnavailable("NATS is not connected") from None
+                if time.monotonic() - silent_since > _SILENCE_SECONDS:
+                    raise StreamUnavailable("the consumer does not answer") from None
 
-async def acknowledge(messages: Sequence[Message]) -> None:
+
+def _is_end(headers: Mapping[str, str], *, something_came: bool) -> bool:
+    """Whether the server says that a request is done. Raises StreamUnavailable where it cannot be served."""
+    status, text = headers.get("Status", ""), headers.get("Description", "no consumer answers")
+    if status == "100":
+        return False  # a heartbeat
+    if status in ("404", "408") or something_came or "Exceeds MaxBytes" in text or "Batch Completed" in text:
+        return True
+    raise StreamUnavailable(f"the consumer does not answer: {status} {text}")
+
+
+async def acknowledge(messages: Iterable[Message]) -> None:
     """Acknowledges messages whose events are stored. A lost acknowledgement only brings the message again."""
     with contextlib.suppress(nats.errors.Error, OSError):
         for message in messages:
             await message._msg.ack()
 
 
-async def give_back(messages: Sequence[Message]) -> None:
+async def give_back(messages: Iterable[Message]) -> None:
     """Hands messages that were not stored to another collector at once."""
     with contextlib.suppress(nats.errors.Error, OSError):
         for message in messages:
             await message._msg.nak()
 
 
-async def keep_alive(held: set[Message]) -> None:
+async def keep_alive(held: Set[Message]) -> None:
     """Tells the server again and again that the messages in `held` are being worked on, until cancelled."""
     while True:
         await asyncio.sleep(_ACK_WAIT_SECONDS / 4)

@@ -21,7 +21,7 @@ from eventpipeline.telemetry import Health, RequestMiddleware, configure_logging
 
 async def run(settings: CollectorSettings) -> None:
     """Runs the collector of one source until it is told to stop; what it has in hand is stored first."""
-    configure_logging(f"{settings.source}-collector", settings.log_level)
+    configure_logging(f"{settings.source}-collector", level=settings.log_level, environment=settings.environment)
     source = built_in(settings.source)
     registry = new_registry()
     health = Health()

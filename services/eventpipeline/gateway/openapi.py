@@ -75,6 +75,7 @@ def openapi(sources: tuple[Source, ...], settings: GatewaySettings) -> dict[str,
         "responses": {
             "202": _json("Every valid event is stored durably.", {"$ref": "#/components/schemas/Taken"}),
             "400": _problem("The body is not JSON, is cut short, or is not gzip."),
+            "408": _problem("The body stands still."),
             "413": _problem("The body is too large, or has too many events."),
             "415": _problem("The content type or encoding is not taken."),
             "422": _problem("Every event is invalid, or the body is neither an object nor an array."),

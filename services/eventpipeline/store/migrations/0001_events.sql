@@ -2,16 +2,17 @@
 
 -- One row an event. Its identity is (source, event_id, timestamp): a sender that retries repeats all three, so a
 -- copy is recognised whenever it arrives. Partitions by day let retention drop a day without touching the others.
+-- The checks are for events that did not come through a gateway: an infinite time or amount would spoil every sum.
 CREATE TABLE events (
     source          text        NOT NULL,
     event_id        text        NOT NULL,
-    "timestamp"     timestamptz NOT NULL,
-    funnel_stage    text        NOT NULL,
+    "timestamp"     timestamptz NOT NULL CHECK ("timestamp" BETWEEN '1969-12-31T00:00:00Z' AND '2100-01-02T00:00:00Z'),
+    funnel_stage    text        NOT NULL CHECK (funnel_stage IN ('top', 'bottom')),
     event_type      text        NOT NULL,
     user_id         text        NOT NULL,
     campaign_id     text,
     transaction     boolean     NOT NULL,
-    amount          numeric,
+    amount          numeric     CHECK (amount >= 0 AND amount < 1e15),
     currency        text,
     stored_at       timestamptz NOT NULL DEFAULT now(),
     correlation_id  text,
