@@ -54,7 +54,7 @@ async def look(client: httpx2.AsyncClient) -> Sample | None:
 
 
 def quarters(samples: Sequence[Sample], started: float, ended: float) -> list[float]:
-    """The greatest `oldest_seconds` in each quarter of the time; where the lag is bounded it does not grow with them."""
+    """The greatest `oldest_seconds` in each quarter of the time; a bounded lag does not grow from one to the next."""
     greatest = [0.0] * 4
     for sample in samples:
         quarter = int(4 * (sample.at - started) / (ended - started)) if ended > started else 0

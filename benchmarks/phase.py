@@ -18,7 +18,8 @@ from benchmarks.resources import Meter
 from eventpipeline.local import Running
 from eventpipeline.publisher import Observer, Verdict, judge
 
-SAMPLE_SECONDS = 1.0
+SAMPLE_SECONDS = 0.9
+"""Not the second in which the loads tick: samples in step with the posts would all see the same moment of it."""
 _DRAIN_SAMPLE_SECONDS = 0.25
 _TELL_SECONDS = 10.0
 _POSTGRES = "postgres"
@@ -39,7 +40,7 @@ class _Measured:
     before: Sample
     meter: Meter
     samples: list[Sample] = field(default_factory=list)
-    """While the load ran, one a second."""
+    """While the load ran."""
     missed: int = 0
     drained: Sample | None = None
     last: Sample | None = None

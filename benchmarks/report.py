@@ -11,6 +11,9 @@ PIPELINE = ("gateway", "facebook-collector", "tiktok-collector", "reporter", "na
 LOAD = ("publisher", "drill")
 """Who sends and who measures: on the same cores, and no part of the pipeline."""
 
+_GROWTH, _SLACK_SECONDS = 1.25, 2.0
+"""Of the lag in seconds, from the second quarter of a load to the last: what more than this grew is not bounded."""
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -59,6 +62,12 @@ class Phase:
     died: tuple[str, ...]
     """Programs of the pipeline that ended meanwhile."""
 
+    @property
+    def is_lag_bounded(self) -> bool:
+        """Whether the lag late in the load is about what it was early on, the first quarter aside, which fills."""
+        _, early, _, late = self.lag_max_seconds_by_quarter
+        return late <= _GROWTH * early + _SLACK_SECONDS
+
     def failures(self) -> Iterator[str]:
         """What is not as it must be, each in a few words."""
         if self.refused:
@@ -69,6 +78,9 @@ class Phase:
             yield f"{self.doubled + self.invented:,} events doubled"
         if self.drain_seconds is None:
             yield "the lag did not drain"
+        if not self.is_lag_bounded:
+            ages = ", ".join(f"{age:.1f}" for age in self.lag_max_seconds_by_quarter)
+            yield f"the lag was not bounded: the oldest waited {ages} s at most in each quarter"
         if self.differences and not (self.lost or self.doubled or self.invented):
             yield f"the reports are not right: {self.differences[0]}"
         yield from self.died
@@ -82,7 +94,10 @@ def failures(phases: Mapping[str, Phase]) -> list[str]:
 def document(phases: Mapping[str, Phase], about: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON object: the phases, and what they were measured on, with and under."""
     failed = failures(phases)
-    measured = {name: _rounded(dataclasses.asdict(phase)) for name, phase in phases.items()}
+    measured = {
+        name: _rounded(dataclasses.asdict(phase) | {"lag_bounded": phase.is_lag_bounded})
+        for name, phase in phases.items()
+    }
     return {"benchmark": "drill", "ok": not failed, "failures": failed, "phases": measured, **about}
 
 

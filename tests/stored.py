@@ -123,9 +123,7 @@ def found_minutes(database: str) -> Rows:
 
 
 def found_demographics(database: str) -> Rows:
-    return _select(
-        database, 4, "SELECT source, dimension, hour, value, events, total FROM rollup_demographics"
-    )
+    return _select(database, 4, "SELECT source, dimension, hour, value, events, total FROM rollup_demographics")
 
 
 def _select(database: str, key: int, query: Any) -> Rows:
