@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -132,6 +133,7 @@ def _phase(order: Order, measured: _Measured, verdict: Verdict, deaths: tuple[st
         seed=order.seed,
         bodies=sent.bodies,
         requests=totals.requests,
+        answers=dict(Counter(str(request.status or request.failure) for request in sent.ledger.requests)),
         accepted=totals.accepted,
         rejected=totals.rejected,
         body_mb=totals.body_bytes / 1e6,

@@ -10,7 +10,7 @@ from typing import Any
 PIPELINE = ("gateway", "facebook-collector", "tiktok-collector", "reporter", "nats", "postgres")
 LOAD = ("publisher", "drill")
 """Who sends and who measures: on the same cores, and no part of the pipeline."""
-
+_TAKEN = ("202", "422")
 _GROWTH, _SLACK_SECONDS = 1.25, 2.0
 """Of the lag in seconds, from the second quarter of a load to the last: what more than this grew is not bounded."""
 
@@ -24,6 +24,8 @@ class Phase:
     seed: int
     bodies: str
     requests: int
+    answers: Mapping[str, int]
+    """Posts by the status of the answer, or by why there was none."""
     accepted: int
     rejected: int
     """Corrupted events, which became dead letters."""
@@ -71,7 +73,8 @@ class Phase:
     def failures(self) -> Iterator[str]:
         """What is not as it must be, each in a few words."""
         if self.refused:
-            yield f"{self.refused} of {self.requests} posts refused"
+            others = ", ".join(f"{count} × {answer}" for answer, count in self.answers.items() if answer not in _TAKEN)
+            yield f"{self.refused} of {self.requests} posts refused ({others})"
         if self.lost:
             yield f"{self.lost:,} events lost"
         if self.doubled or self.invented:

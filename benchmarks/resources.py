@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+PSS_EVERY_SECONDS = 5.0
+"""To add up what the processes of a tree share, the kernel walks over all their pages: it costs some 30 ms here."""
 _TICK = os.sysconf("SC_CLK_TCK")
 _KIB = 1024
 _MIB = 1024 * 1024
@@ -65,6 +68,7 @@ class Meter:
         self._last: dict[tuple[str, int], int] = {}
         self._peak: dict[str, int] = {}
         self._busy_first = self._busy_last = 0.0
+        self._pss_due = 0.0
 
     def start(self) -> None:
         for name, pid in self._pids().items():
@@ -74,12 +78,17 @@ class Meter:
         self.sample()
 
     def sample(self) -> None:
+        pss = time.monotonic() >= self._pss_due
+        if pss:
+            self._pss_due = time.monotonic() + PSS_EVERY_SECONDS
         for name, pid in self._pids().items():
             ticks = self._ticks(name, pid)
             if ticks is not None:
                 self._last[name, pid] = ticks
-            peak = _pss(_tree(pid)) if name in self._trees else _high_water(pid)
-            self._peak[name] = max(self._peak.get(name, 0), peak)
+            if name not in self._trees:
+                self._saw(name, _high_water(pid))
+            elif pss:
+                self._saw(name, _pss(_tree(pid)))
         self._busy_last = busy_seconds()
 
     def cpu_seconds(self) -> dict[str, float]:
@@ -96,6 +105,9 @@ class Meter:
     def peak_memory_mb(self) -> dict[str, float]:
         """By process name, in MiB."""
         return {name: peak * _KIB / _MIB for name, peak in self._peak.items()}
+
+    def _saw(self, name: str, kib: int) -> None:
+        self._peak[name] = max(self._peak.get(name, 0), kib)
 
     def _ticks(self, name: str, pid: int) -> int | None:
         try:

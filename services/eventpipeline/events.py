@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -171,6 +171,15 @@ def _validator(schema: CoreSchema, *, exact: bool) -> SchemaValidator:
 # --- validation ------------------------------------------------------------------------------------------------------
 
 
+# Of members of one name the last counts, and pydantic looks at no other; but Postgres reads them all, and refuses a
+# number with many places wherever it stands. What can write one is an exponent of four digits. A search for those costs
+# as much as the validation, so it is made only where a number has an exponent: where `,e,` is left when the characters
+# of numbers are taken away and those around them are commas.
+_OF_NUMBERS = b"0123456789+-."
+_SHAPE = bytes.maketrans(b"E[]{}: \t\r\n", b"e,,,,,,,,,")
+_LARGE_EXPONENT = re.compile(rb"[eE][+-]?[0-9]{4,}[,\]}\s]")
+
+
 class EventValidator:
     """Validates the events of one source, many at once."""
 
@@ -184,7 +193,9 @@ class EventValidator:
 
         Events of more than 15,000 bytes must not be in it.
         """
-        if b"\\u0000" in packed:
+        if b"\\" in packed and b"\\u0000" in packed:
+            return False
+        if b",e," in packed.translate(_SHAPE, _OF_NUMBERS) and _LARGE_EXPONENT.search(packed):
             return False
         try:
             self._many.validate_json(packed)
@@ -221,7 +232,7 @@ source_of: Callable[[Any], _SourceOf] = msgspec.json.Decoder(_SourceOf).decode
 """The source that an event names, read without parsing the rest; raises msgspec.MsgspecError or RecursionError."""
 
 
-def fault_without_source(event: bytes, known: Iterable[str]) -> Rejection:
+def fault_without_source(event: bytes, known: Collection[str]) -> Rejection:
     """Why an event was refused whose source could not be read, or is none of `known`."""
     try:
         parsed = _parse(event)
@@ -230,12 +241,13 @@ def fault_without_source(event: bytes, known: Iterable[str]) -> Rejection:
     if "source" not in parsed:
         fault = {"loc": ["source"], "msg": f"is missing; give one of {', '.join(known)}", "type": "missing"}
         return _rejection(parsed, [fault], reason="missing_field")
-    fault = {
-        "loc": ["source"],
-        "msg": f"is none of this pipeline's sources: {', '.join(known)}",
-        "type": "unknown_source",
-    }
-    return _rejection(parsed, [fault], reason="unknown_source")
+    if (
+        isinstance(parsed["source"], str) and parsed["source"] in known
+    ):  # the last of several; `source_of` has met another one before it
+        fault = {"loc": ["source"], "msg": "is there more than once; give it once, as a string", "type": "duplicate"}
+        return _rejection(parsed, [fault], reason="invalid_value")
+    message = f"is none of this pipeline's sources: {', '.join(known)}"
+    return _rejection(parsed, [{"loc": ["source"], "msg": message, "type": "unknown_source"}], reason="unknown_source")
 
 
 def refused(event: bytes, reason: Reason, message: str, *, loc: Iterable[str] = ()) -> Rejection:
@@ -268,7 +280,9 @@ def _parse(event: bytes) -> dict[str, Any]:
         raise _Unreadable("invalid_json", "json_invalid", f"is not JSON: {error}") from None
     if not isinstance(parsed, dict):
         raise _Unreadable("not_an_object", "not_an_object", "is not a JSON object; an event is one")
-    match _unstorable_character(parsed) if b"\\u" in event else None:
+    # A member that is there twice is looked at twice: Postgres refuses what it cannot store in either.
+    every = json.loads(event, object_pairs_hook=tuple) if b"\\u" in event else None
+    match _unstorable_character(every):
         case None:
             return parsed
         case "\0":
@@ -319,18 +333,15 @@ _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def _unstorable_character(value: object) -> str | None:
-    """The first character in a string or key of `value` that no store takes; None where there is none."""
+    """The first character in a string of `value` that no store takes; None where there is none."""
     match value:
         case str():
             found = _UNSTORABLE.search(value)
             return found[0] if found else None
-        case dict():
-            parts: Iterable[object] = (part for item in value.items() for part in item)
-        case list():
-            parts = value
+        case list() | tuple():
+            return next(filter(None, map(_unstorable_character, value)), None)
         case _:
             return None
-    return next(filter(None, map(_unstorable_character, parts)), None)
 
 
 # --- explanation -----------------------------------------------------------------------------------------------------

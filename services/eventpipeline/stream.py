@@ -121,8 +121,9 @@ class Stream:
             _log.debug("nats", error=str(error) or type(error).__name__)
 
         async def on_disconnect() -> None:
-            _log.warning("disconnected from NATS")
             self._ensured.clear()
+            if not client.is_closed:
+                _log.warning("disconnected from NATS")
 
         async def on_reconnect() -> None:
             _log.info("reconnected to NATS")
@@ -150,9 +151,10 @@ class Stream:
         await self._connected.wait()
 
     async def close(self) -> None:
-        if self._connecting:
+        while self._connecting and not self._connecting.done():
+            # More than once, since the client may swallow a cancellation while it connects.
             self._connecting.cancel()
-            await asyncio.gather(self._connecting, return_exceptions=True)
+            await asyncio.wait((self._connecting,), timeout=1.0)
 
     async def check(self) -> str | None:
         """What is wrong with JetStream, or None where it answers."""
@@ -417,12 +419,12 @@ class Puller:
 
 def _is_end(headers: Mapping[str, str], *, something_came: bool) -> bool:
     """Whether the server says that a request is done. Raises StreamUnavailable where it cannot be served."""
-    status, text = headers.get("Status", ""), headers.get("Description", "no consumer answers")
+    status, text = headers.get("Status", ""), headers.get("Description", "")
     if status == "100":
         return False  # a heartbeat
     if status in ("404", "408") or something_came or "Exceeds MaxBytes" in text or "Batch Completed" in text:
         return True
-    raise StreamUnavailable(f"the consumer does not answer: {status} {text}")
+    raise StreamUnavailable("there is no consumer" if status == "503" else f"the consumer is away: {status} {text}")
 
 
 async def acknowledge(messages: Iterable[Message]) -> None:

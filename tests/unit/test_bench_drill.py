@@ -24,6 +24,7 @@ GOOD = Phase(
     seed=1,
     bodies="memory",
     requests=3,
+    answers={"202": 3},
     accepted=150_000,
     rejected=0,
     body_mb=65.6,
@@ -80,7 +81,7 @@ def test_the_table_has_a_column_a_phase_and_adds_up_the_pipeline_without_the_loa
 @pytest.mark.parametrize(
     ("change", "failure"),
     [
-        ({"refused": 2}, "true: 2 of 3 posts refused"),
+        ({"refused": 2, "answers": {"202": 1, "503": 2}}, "true: 2 of 3 posts refused (2 × 503)"),
         ({"lost": 1_000, "differences": ("…",)}, "true: 1,000 events lost"),
         ({"doubled": 3, "invented": 1, "differences": ("…",)}, "true: 4 events doubled"),
         ({"drain_seconds": None}, "true: the lag did not drain"),

@@ -19,7 +19,6 @@ from eventpipeline.telemetry import Health, log
 _log = log("collector")
 _MAX_MESSAGES = 1000
 _WAIT_SECONDS = 5.0
-_LOOK_EVERY = 2.0
 _FIRST_DELAY, _LAST_DELAY = 0.1, 1.0
 
 T = TypeVar("T")
@@ -38,6 +37,7 @@ class Collector:
         health: Health,
         *,
         batch_bytes: int,
+        look_seconds: float = 2.0,
     ) -> None:
         self._source = source
         self._stream = stream
@@ -45,15 +45,16 @@ class Collector:
         self._metrics = metrics
         self._health = health
         self._batch_bytes = batch_bytes
+        self._look_seconds = look_seconds
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
+        with contextlib.suppress(TimeoutError):  # a moment, so that an ordinary start warns of nothing
+            await asyncio.wait_for(self._stream.connected(), 2.0)
         async with asyncio.TaskGroup() as group:
-            looking = group.create_task(self._look())
-            async with asyncio.TaskGroup() as collecting:
-                collecting.create_task(self._collect(self._source.name, self._store_events))
-                collecting.create_task(self._collect(DEAD, self._land))
-            looking.cancel()
+            group.create_task(self._look())
+            group.create_task(self._collect(self._source.name, self._store_events))
+            group.create_task(self._collect(DEAD, self._land))
 
     def stop(self) -> None:
         """Lets the batch that is being stored be the last one; where the store is away it is given back."""
@@ -64,19 +65,20 @@ class Collector:
         delay = _FIRST_DELAY
         while not self._stopping.is_set():
             self._health.beat()
+            started = time.monotonic()
             try:
                 puller = await self._stream.puller(name)
-                delay = _FIRST_DELAY
                 try:
                     await self._pull(puller, store)
                 finally:
                     await puller.close()
             except StreamUnavailable as error:
+                if time.monotonic() - started > _WAIT_SECONDS:
+                    delay = _FIRST_DELAY  # it did give something meanwhile
                 tell = _log.warning if delay == _FIRST_DELAY else _log.debug
                 tell("the stream gives nothing", stream=name, error=str(error))
                 self._stream.forget(name)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), delay)
+                await self._pause(delay)
                 delay = min(delay * 2, _LAST_DELAY)
 
     async def _pull(self, puller: Puller, store: Store) -> None:
@@ -108,6 +110,11 @@ class Collector:
         stopping.cancel()
         return not self._stopping.is_set()
 
+    async def _pause(self, seconds: float) -> None:
+        """Waits so long, or until the collector is told to stop."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
     def _fetch(self, puller: Puller, held: set[Message]) -> asyncio.Task[list[Message]]:
         async def fetch() -> list[Message]:
             messages = await puller.fetch(_MAX_MESSAGES, self._batch_bytes, _WAIT_SECONDS)
@@ -138,7 +145,7 @@ class Collector:
 
     async def _look(self) -> None:
         """Shows the lag, and trims what is stored."""
-        while True:
+        while not self._stopping.is_set():
             try:
                 lag = await self._stream.lag(self._source.name)
                 self._metrics.lag_messages.set(lag.pending_messages)
@@ -149,4 +156,4 @@ class Collector:
                         _log.info("trimmed", stream=name, messages=gone)
             except StreamUnavailable as error:
                 _log.debug("the lag is not known", error=str(error))
-            await asyncio.sleep(_LOOK_EVERY)
+            await self._pause(self._look_seconds)

@@ -34,7 +34,7 @@ def open_pool(database_url: str, *, name: str, read_only: bool, max_size: int) -
         min_size=1,
         max_size=max_size,
         open=False,
-        timeout=5.0,
+        timeout=5.0 if read_only else 2.0,  # a collector never waits for its own connections, only for Postgres
         # Its waits double without an end until it gives up; then the next caller has it begin anew.
         reconnect_timeout=5.0,
         check=AsyncConnectionPool.check_connection,
