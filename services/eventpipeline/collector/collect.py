@@ -49,11 +49,12 @@ class Collector:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            looking = group.create_task(self._look())
+            background = [group.create_task(self._look()), group.create_task(self._fold())]
             async with asyncio.TaskGroup() as collecting:
                 collecting.create_task(self._collect(self._source.name, self._store_events))
                 collecting.create_task(self._collect(DEAD, self._land))
-            looking.cancel()
+            for task in background:
+                task.cancel()
 
     def stop(self) -> None:
         """Lets the batch that is being stored be the last one; where the store is away it is given back."""
