@@ -123,7 +123,11 @@ def found_minutes(database: str) -> Rows:
 
 
 def found_demographics(database: str) -> Rows:
-    return _select(database, 4, "SELECT source, dimension, hour, value, events, total FROM rollup_demographics")
+    return _select(
+        database,
+        4,
+        "SELECT source, dimension, hour, value, sum(events), sum(total) FROM rollup_demographics GROUP BY 1, 2, 3, 4",
+    )
 
 
 def _select(database: str, key: int, query: Any) -> Rows:

@@ -80,18 +80,21 @@ class Rejection:
 # --- schemas ---------------------------------------------------------------------------------------------------------
 
 
-def _number(low: int, high: int, *, exact: bool) -> CoreSchema:
-    """A JSON number.
+def _number(low: int, high: int, *, whole: bool, exact: bool) -> CoreSchema:
+    """A JSON number; with `whole`, an integer as JSON Schema has it, for which 5.0 is one.
 
     A double cannot tell 1e-20000 from 0, but Postgres can and refuses it. So the fast validators take no float that
-    reads as zero; the exact ones, which run after `_unstorable_number` has looked at the digits, do.
+    reads as zero; the exact ones, which run after `_readable_number` has looked at the digits, do.
     """
+
+    def a_float(**bounds: float) -> CoreSchema:
+        return cs.float_schema(strict=True, allow_inf_nan=False, multiple_of=1 if whole else None, **bounds)
+
     if exact:
-        return cs.float_schema(strict=True, ge=low, le=high, allow_inf_nan=False)
-    choices: list[CoreSchema] = [cs.int_schema(strict=True, ge=low, le=high)]
-    choices.append(cs.float_schema(strict=True, gt=max(low, 0), le=high, allow_inf_nan=False))
+        return a_float(ge=low, le=high)
+    choices: list[CoreSchema] = [cs.int_schema(strict=True, ge=low, le=high), a_float(gt=max(low, 0), le=high)]
     if low < 0:
-        choices.append(cs.float_schema(strict=True, ge=low, lt=0, allow_inf_nan=False))
+        choices.append(a_float(ge=low, lt=0))
     return cs.union_schema(list(choices), mode="left_to_right")
 
 
@@ -115,10 +118,8 @@ def _compile(schema: Schema, *, exact: bool) -> CoreSchema:
         compiled = _object(members)
     elif kind == "string":
         compiled = _string(schema)
-    elif kind == "integer":
-        compiled = cs.int_schema(strict=True, ge=low, le=high)
     else:
-        compiled = _number(low, high, exact=exact)
+        compiled = _number(low, high, whole=kind == "integer", exact=exact)
     return cs.nullable_schema(compiled) if "null" in schema.types else compiled
 
 
@@ -355,7 +356,9 @@ def _explain(fault: ErrorDetails) -> dict[str, Any]:
     message = _HINTS.get(context.get("pattern", ""), fault["msg"])
     message = re.sub("^(Input|String) should ", "must ", message).replace("Field required", "is missing")
     kind = fault["type"]
-    if kind == "union_tag_not_found":
+    if kind == "multiple_of":
+        message = "must be a whole number"
+    elif kind == "union_tag_not_found":
         place, kind, message = ["funnelStage"], "missing", "is missing; give 'top' or 'bottom'"
     elif kind == "union_tag_invalid":
         place, kind, message = ["funnelStage"], "literal_error", "must be 'top' or 'bottom'"

@@ -331,22 +331,26 @@ async def test_what_is_older_than_the_retention_goes_once_it_is_stored(
 
 
 async def test_twice_the_byte_limit_flows_through(shared_nats: str, stream_prefix: str, database: str) -> None:
+    limit = 12 * MIB  # in the real proportion, the trimmer comes long before what is left above 70 % is full
     async with (
-        streaming(shared_nats, stream_prefix, stream_bytes=4 * MIB) as stream,
-        collecting(shared_nats, database, stream_prefix, stream_bytes=4 * MIB) as metrics,
+        streaming(shared_nats, stream_prefix, stream_bytes=limit) as stream,
+        collecting(shared_nats, database, stream_prefix, stream_bytes=limit) as metrics,
     ):
         sent = number = 0
 
         async def keeps_up() -> bool:
             return (await stream.lag("facebook")).pending_messages < 6
 
-        while sent < 8 * MIB:
-            events = [facebook(number + offset) for offset in range(200)]
+        async def is_trimmed() -> bool:
+            return (await stream.lag("facebook")).bytes < 0.7 * limit
+
+        while sent < 2 * limit:
+            events = [facebook(number + offset) for offset in range(400)]
             await publish(stream, events)
             await eventually(keeps_up, "the collector to keep up")
-            number, sent = number + 200, sent + len(packed(events))
+            number, sent = number + 400, sent + len(packed(events))
         await eventually(lambda: scalar(database, "SELECT count(*) FROM events") == number, "every event")
-        assert (await stream.lag("facebook")).bytes < 0.75 * 4 * MIB
+        await eventually(is_trimmed, "the trimmer")
         assert metrics.duplicates._value.get() == 0
 
 

@@ -66,7 +66,7 @@ MESSAGES = {
     "adId deleted": (["data", "engagement", "adId"], "is missing"),
     "purchasedItem deleted": (["data", "engagement", "purchasedItem"], "is missing"),
     "gender alien": (["data", "user", "gender"], "must be 'male', 'female' or 'non-binary'"),
-    "followers not a number": (["data", "user", "followers"], "must be a valid integer"),
+    "followers not a number": (["data", "user", "followers"], "must be a valid number"),
 }
 
 
@@ -305,12 +305,25 @@ def test_empty_strings_are_taken_but_for_identities() -> None:
     assert why(text(made)) == ("invalid_value", ["data", "user", "userId"], "must have at least 1 character")
 
 
-@pytest.mark.parametrize("raw", [b"true", b"false", b'"34"', b"null", b"5.0", b"1e1", b"[5]"])
-def test_an_integer_is_written_as_one(raw: bytes) -> None:
+@pytest.mark.parametrize("raw", [b"true", b"false", b'"34"', b"null", b"[5]"])
+def test_what_is_no_number(raw: bytes) -> None:
     for source, member in (("facebook", "age"), ("tiktok", "followers")):
         made = event(source, "top")
         made["data"]["user"][member] = "@mark-number"
-        assert why(spliced(made, number=raw)) == ("wrong_type", ["data", "user", member], "must be a valid integer")
+        assert why(spliced(made, number=raw)) == ("wrong_type", ["data", "user", member], "must be a valid number")
+
+
+@pytest.mark.parametrize(
+    ("raw", "valid"), [(b"34.0", 1), (b"1e1", 1), (b"0.0", 1), (b"-0.0", 1), (b"34.5", 0), (b"1e-1", 0)]
+)
+def test_an_integer_is_a_whole_number_however_it_is_written(raw: bytes, valid: int) -> None:
+    """As JSON Schema has it, and as languages write it whose numbers are all doubles."""
+    for source, member in (("facebook", "age"), ("tiktok", "followers")):
+        made = event(source, "top")
+        made["data"]["user"][member] = "@mark-number"
+        written = spliced(made, number=raw)
+        assert is_valid(written) == bool(valid)
+        assert valid or why(written) == ("invalid_value", ["data", "user", member], "must be a whole number")
 
 
 @pytest.mark.parametrize(

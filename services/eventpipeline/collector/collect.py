@@ -53,6 +53,7 @@ class Collector:
             await asyncio.wait_for(self._stream.connected(), 2.0)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._look())
+            group.create_task(self._fold())
             group.create_task(self._collect(self._source.name, self._store_events))
             group.create_task(self._collect(DEAD, self._land))
 
@@ -142,6 +143,13 @@ class Collector:
         landed = await self._store.land([message.data for message in messages])
         self._metrics.dead_letters.inc(landed)
         _log.info("landed dead letters", letters=landed, messages=len(messages))
+
+    async def _fold(self) -> None:
+        """Keeps what reports have to add up small."""
+        while not self._stopping.is_set():
+            await self._pause(_FOLD_EVERY)
+            if folded := await self._store.fold():
+                _log.debug("folded demographics", rows=folded)
 
     async def _look(self) -> None:
         """Shows the lag, and trims what is stored."""

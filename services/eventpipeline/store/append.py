@@ -17,6 +17,9 @@ from eventpipeline.store.pool import translated
 from eventpipeline.store.schema import VERSION
 from eventpipeline.store.statements import statement
 
+_FOLDED_AT_ONCE = 1000
+"""Rows of batches; so many take well under a second."""
+
 
 @dataclass(frozen=True, slots=True)
 class Appended:
@@ -93,3 +96,21 @@ class Appender:
                 f"this one knows {VERSION}: use the newer release"
             )
         return Appended(new, tuple(beyond_retention or ()))
+
+
+async def fold_demographics(connection: AsyncConnection[Any], source: str) -> int:
+    """Folds what batches of `source` counted into the rollup by hour; returns how many rows were folded.
+
+    Reports are exact before and after; they only read less. Raises StoreUnavailable.
+    """
+    folded = 0
+    while True:
+        with translated():
+            cursor = await connection.execute(
+                statement("fold_demographics"), {"source": source, "limit": _FOLDED_AT_ONCE}
+            )
+            row = await cursor.fetchone()
+        assert row is not None
+        folded += row[0]
+        if row[0] < _FOLDED_AT_ONCE:
+            return folded

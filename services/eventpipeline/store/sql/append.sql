@@ -38,13 +38,10 @@ WITH schema AS (
         amounts = r.amounts + excluded.amounts,
         revenue = r.revenue + excluded.revenue
 ), spread AS (
-    INSERT INTO rollup_demographics AS r (hour, source, dimension, value, events, total)
-    SELECT hour, {source}, dimension, value, events, total
+    INSERT INTO rollup_demographics_batch (hour, source, dimension, value, events, total)
+    SELECT hour, {source}, dimension, array_agg(value), array_agg(events), array_agg(total)
     FROM ({spread}) AS spread
-    ORDER BY dimension, hour, value
-    ON CONFLICT (source, dimension, hour, value) DO UPDATE
-    SET events = r.events + excluded.events,
-        total = r.total + excluded.total
+    GROUP BY hour, dimension
 )
 SELECT (SELECT version FROM schema), (SELECT min_compatible FROM schema),
        (SELECT count(*) FROM new),
