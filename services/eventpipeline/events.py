@@ -56,7 +56,8 @@ Of what RFC 3339 leaves open, the lower-case `t` and `z` and the leap second 23:
 the stored events takes them. `[0-9]`, because `\\d` is any script's digit here, and Postgres reads only ASCII's.
 """
 DECIMAL_PATTERN = r"^[0-9]{1,15}(\.[0-9]{1,6})?$"
-_MAX_NUMBER = 2**53 - 1
+MAX_NUMBER = 2**53 - 1
+"""The largest number in a member of the contract: up to it a double is exact."""
 
 _HINTS = {
     INSTANT_PATTERN: "must be an RFC 3339 time that exists, with an offset, from 1970 to 2099: 2024-05-01T12:00:00Z",
@@ -87,14 +88,17 @@ def _number(low: int, high: int, *, whole: bool, exact: bool) -> CoreSchema:
     reads as zero; the exact ones, which run after `_readable_number` has looked at the digits, do.
     """
 
-    def a_float(**bounds: float) -> CoreSchema:
-        return cs.float_schema(strict=True, allow_inf_nan=False, multiple_of=1 if whole else None, **bounds)
+    def a_float(
+        ge: int | None = None, *, gt: int | None = None, le: int | None = None, lt: int | None = None
+    ) -> CoreSchema:
+        step = 1 if whole else None
+        return cs.float_schema(strict=True, allow_inf_nan=False, multiple_of=step, ge=ge, gt=gt, le=le, lt=lt)
 
     if exact:
-        return a_float(ge=low, le=high)
+        return a_float(low, le=high)
     choices: list[CoreSchema] = [cs.int_schema(strict=True, ge=low, le=high), a_float(gt=max(low, 0), le=high)]
     if low < 0:
-        choices.append(a_float(ge=low, lt=0))
+        choices.append(a_float(low, lt=0))
     return cs.union_schema(list(choices), mode="left_to_right")
 
 
@@ -108,8 +112,8 @@ def _string(schema: Schema) -> CoreSchema:
 def _compile(schema: Schema, *, exact: bool) -> CoreSchema:
     """The pydantic-core schema of a source's schema."""
     kind = next(kind for kind in schema.types if kind != "null")
-    low = -_MAX_NUMBER if schema.minimum is None else schema.minimum
-    high = _MAX_NUMBER if schema.maximum is None else schema.maximum
+    low = -MAX_NUMBER if schema.minimum is None else schema.minimum
+    high = MAX_NUMBER if schema.maximum is None else schema.maximum
     compiled: CoreSchema
     if kind == "object":
         members = {

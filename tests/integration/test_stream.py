@@ -345,10 +345,10 @@ async def test_twice_the_byte_limit_flows_through(shared_nats: str, stream_prefi
             return (await stream.lag("facebook")).bytes < 0.7 * limit
 
         while sent < 2 * limit:
-            events = [facebook(number + offset) for offset in range(400)]
+            events = [facebook(number + offset, pad="." * 3000) for offset in range(60)]
             await publish(stream, events)
             await eventually(keeps_up, "the collector to keep up")
-            number, sent = number + 400, sent + len(packed(events))
+            number, sent = number + 60, sent + len(packed(events))
         await eventually(lambda: scalar(database, "SELECT count(*) FROM events") == number, "every event")
         await eventually(is_trimmed, "the trimmer")
         assert metrics.duplicates._value.get() == 0

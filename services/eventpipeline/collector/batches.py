@@ -24,7 +24,7 @@ from eventpipeline.envelope import RequestRun
 from eventpipeline.events import Reason, refused
 from eventpipeline.sources import Source
 from eventpipeline.store import Refused, StoreUnavailable, dead_letters
-from eventpipeline.store.append import Appender
+from eventpipeline.store.append import Appender, fold_demographics
 from eventpipeline.store.pool import Pool, connection
 from eventpipeline.telemetry import Health, log
 
@@ -74,6 +74,7 @@ class BatchStore:
 
     def __init__(self, source: Source, pool: Pool, metrics: CollectorMetrics, health: Health) -> None:
         self._appender = Appender(source)
+        self._source = source
         self._pool = pool
         self._metrics = metrics
         self._health = health
@@ -94,6 +95,14 @@ class BatchStore:
         Raises StoreUnavailable after `give_up` only.
         """
         return await self._through_outages(lambda: self._land(messages))
+
+    async def fold(self) -> int:
+        """Folds the demographics of stored batches together; returns how many rows went. An outage puts it off."""
+        try:
+            async with connection(self._pool) as opened:
+                return await fold_demographics(opened, self._source.name)
+        except StoreUnavailable:
+            return 0
 
     def give_up(self) -> None:
         """Lets an outage be the end of what is being stored: it is not tried again."""

@@ -19,6 +19,7 @@ from eventpipeline.telemetry import Health, log
 _log = log("collector")
 _MAX_MESSAGES = 1000
 _WAIT_SECONDS = 5.0
+_FOLD_EVERY = 30.0
 _FIRST_DELAY, _LAST_DELAY = 0.1, 1.0
 
 T = TypeVar("T")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from eventpipeline import __version__
-from eventpipeline.events import DECIMAL_PATTERN, INSTANT_PATTERN
+from eventpipeline.events import DECIMAL_PATTERN, INSTANT_PATTERN, MAX_NUMBER
 from eventpipeline.settings import GatewaySettings
 from eventpipeline.sources import FUNNEL_STAGES, FunnelStage, Schema, Source
 
@@ -120,6 +120,8 @@ def _schema(schema: Schema) -> dict[str, Any]:
         made |= {"format": "date-time", "pattern": INSTANT_PATTERN}
     elif schema.format == "decimal":
         made |= {"pattern": DECIMAL_PATTERN}
+    if "integer" in schema.types or "number" in schema.types:
+        made = {"minimum": -MAX_NUMBER, "maximum": MAX_NUMBER} | made
     return made
 
 

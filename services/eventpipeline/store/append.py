@@ -105,12 +105,12 @@ async def fold_demographics(connection: AsyncConnection[Any], source: str) -> in
     """
     folded = 0
     while True:
+        parameters = {"source": source, "limit": _FOLDED_AT_ONCE}
         with translated():
-            cursor = await connection.execute(
-                statement("fold_demographics"), {"source": source, "limit": _FOLDED_AT_ONCE}
-            )
+            cursor = await connection.execute(statement("fold_demographics"), parameters)
             row = await cursor.fetchone()
         assert row is not None
-        folded += row[0]
-        if row[0] < _FOLDED_AT_ONCE:
+        taken: int = row[0]
+        folded += taken
+        if taken < _FOLDED_AT_ONCE:
             return folded
