@@ -37,7 +37,7 @@ def quantity_bytes(quantity: str) -> int:
 
     Raises ValueError where it is not one.
     """
-    match = re.match(BYTES_PATTERN, quantity)
+    match = re.fullmatch(BYTES_PATTERN, quantity)
     if not match:
         raise ValueError(f"{quantity!r} is not a size in bytes; write a whole number and a suffix, such as 10Gi")
     return int(match[1]) * _FACTORS[match[2]]

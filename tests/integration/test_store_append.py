@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,7 +18,7 @@ from eventpipeline.envelope import RequestRun
 from eventpipeline.publisher import pregenerate
 from eventpipeline.sources import built_in
 from eventpipeline.store import Refused
-from eventpipeline.store.append import Appended, Appender
+from eventpipeline.store.append import Appended, Appender, fold_demographics
 from eventpipeline.store.pool import Pool, connection, open_pool
 from stored import assert_holds, facebook, found_minutes, of_source, parsed, scalar, tiktok
 
@@ -105,6 +105,34 @@ async def test_overlapping_batches_in_different_order_neither_deadlock_nor_doubl
     assert sum(one.new for one in appended) == len(union)
     assert_holds(database, union.values())
     assert scalar(database, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
+
+
+async def test_folding_changes_no_sum_while_appends_go_on(database: str) -> None:
+    batch = pregenerate(7, 1, 1000, now=NOON)[0].body
+    events = parsed(batch)
+    by_source = {source: parsed(of_source(batch, source)) for source in ("facebook", "tiktok")}
+    appending = 2 * [
+        (source, json.dumps(mine[first : first + 50], default=float).encode())
+        for source, mine in by_source.items()
+        for first in range(0, len(mine), 50)
+    ]
+    async with opened(database, size=6) as pool:
+
+        async def fold(source: str) -> int:
+            async with connection(pool) as one:
+                return await fold_demographics(one, source)
+
+        calls: list[Coroutine[Any, Any, Any]] = [append(pool, source, part) for source, part in appending]
+        calls += [fold(source) for source in ("facebook", "tiktok") for _ in range(20)]
+        random.Random(7).shuffle(calls)
+        await asyncio.gather(*calls)
+        assert_holds(database, events)
+
+        for source in ("facebook", "tiktok"):
+            await fold(source)
+            assert await fold(source) == 0
+    assert scalar(database, "SELECT count(*) FROM rollup_demographics_batch") == 0
+    assert_holds(database, events)
 
 
 async def test_each_row_has_the_correlation_id_of_its_request(database: str) -> None:
@@ -205,3 +233,41 @@ async def test_what_is_no_batch_is_refused(database: str) -> None:
         for text in (b"", b"{", b"[1,2]", b'"text"', b"null", b"[" * 20000 + b"]" * 20000, b"[{}]"):
             with pytest.raises(Refused):
                 await append(pool, "facebook", text)
+
+
+async def fold(pool: Pool, source: str) -> int:
+    async with connection(pool) as one:
+        return await fold_demographics(one, source)
+
+
+async def test_folding_changes_nothing_that_reports_add_up(database: str) -> None:
+    batches = pregenerate(3, 4, 800, now=NOON)
+    events = [event for batch in batches for event in parsed(batch.body)]
+    async with opened(database) as pool:
+        for batch in batches:
+            for source in ("facebook", "tiktok"):
+                await append(pool, source, of_source(batch.body, source))
+                # The next batch meets rows that are folded, and rows that are not.
+                if batch.index % 2:
+                    await fold(pool, source)
+        assert_holds(database, events)
+        assert await fold(pool, "facebook") >= 0
+        assert scalar(database, "SELECT count(*) FROM rollup_demographics_batch WHERE source = 'facebook'") == 0
+        assert await fold(pool, "facebook") == 0
+    assert_holds(database, events)
+
+
+async def test_many_fold_while_others_append(database: str) -> None:
+    batches = pregenerate(4, 12, 300, now=NOON)
+    events = [event for batch in batches for event in parsed(batch.body)]
+    async with opened(database, size=6) as pool:
+        appends = [
+            append(pool, name, of_source(batch.body, name)) for batch in batches for name in ("facebook", "tiktok")
+        ]
+        folds = [fold(pool, name) for _ in range(8) for name in ("facebook", "tiktok")]
+        jobs = [job for pair in zip(appends, folds, strict=False) for job in pair] + appends[len(folds) :]
+        await asyncio.gather(*jobs)
+        assert_holds(database, events)
+        await asyncio.gather(*(fold(pool, name) for _ in range(3) for name in ("facebook", "tiktok")))
+    assert scalar(database, "SELECT count(*) FROM rollup_demographics_batch") == 0
+    assert_holds(database, events)

@@ -27,7 +27,7 @@ async def run(settings: CollectorSettings) -> None:
     health = Health()
     metrics = CollectorMetrics(registry, source)
     stream = Stream(settings, f"{source.name}-collector")
-    pool = open_pool(settings.database_url, name=f"{source.name}-collector", read_only=False, max_size=3)
+    pool = open_pool(settings.database_url, name=f"{source.name}-collector", read_only=False, max_size=4)
     store = BatchStore(source, pool, metrics, health)
 
     async def store_check() -> str | None:
