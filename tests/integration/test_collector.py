@@ -200,7 +200,8 @@ async def test_sigterm_stores_what_is_in_hand_and_gives_back_the_rest(
             await publish(stream, events_of(*range(5, 10)))  # is fetched ahead
 
             async def both_are_delivered() -> bool:
-                info = await stream._jetstream().consumer_info(f"{stream_prefix}EVENTS_facebook", "collector")
+                jetstream = stream._connection.jetstream()
+                info = await jetstream.consumer_info(f"{stream_prefix}EVENTS_facebook", "collector")
                 return info.num_ack_pending == 2
 
             await eventually(both_are_delivered, "the second message to be fetched ahead")

@@ -155,7 +155,7 @@ async def test_nats_may_be_away_at_the_start_and_at_any_time(tmp_path: Path) -> 
                 assert (await stream.lag("facebook")).pending_messages >= number + 1  # what was taken is there still
                 process.kill()
                 process.wait()
-            await eventually(lambda: not stream._client.is_connected, "the connection to break")
+            await eventually(lambda: not stream._connection.client.is_connected, "the connection to break")
 
 
 async def takes(stream: Stream) -> None:
@@ -200,11 +200,11 @@ async def test_an_error_after_which_the_client_gives_up_is_not_the_end(shared_na
     address = f"nats://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
     async with proxy, streaming(address, stream_prefix) as stream:
         puller = await stream.puller("facebook")
-        first = stream._client
+        first = stream._connection.client
         downstream[0].write(b"-ERR 'Slow Consumer'\r\n")
         with pytest.raises(StreamUnavailable):
             await puller.fetch(1, MIB, 5.0)
-        await eventually(lambda: stream._client is not first, "a new connection")
+        await eventually(lambda: stream._connection.client is not first, "a new connection")
         await takes(stream)
         puller = await stream.puller("facebook")
         assert len(await puller.fetch(1, MIB, 5.0)) == 1
