@@ -89,6 +89,15 @@ async def test_a_stream_that_cannot_grow_takes_events_all_the_same(tmp_path: Pat
             assert (await stream.lag("facebook")).pending_messages == 2
 
 
+async def test_a_stream_that_cannot_be_made_is_shown_in_readiness(tmp_path: Path) -> None:
+    with nats_server(tmp_path, max_file_bytes=4 * MIB) as url:
+        async with streaming(url, "", stream_bytes=100 * MIB) as stream:
+            assert await stream.check() is None
+            with pytest.raises(StreamUnavailable):
+                await stream.ensure("facebook")
+            assert "the stream of facebook cannot be made" in (await stream.check() or "")
+
+
 @pytest.mark.parametrize("what", ["consumer", "stream"])
 async def test_what_somebody_deletes_comes_back_while_a_collector_runs(
     shared_nats: str, stream_prefix: str, database: str, what: str

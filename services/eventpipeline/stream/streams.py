@@ -44,6 +44,8 @@ class Stream:
     def __init__(self, settings: StreamSettings, name: str) -> None:
         self._settings = settings
         self._ensured: set[str] = set()
+        self._faults: dict[str, str] = {}
+        """Why a stream could not be made, while that is so."""
         self._ensuring = asyncio.Lock()
         # After an outage everything is looked at again: the server may have come back without it.
         self._connection = Connection(settings.nats_url, name, on_lost=self._ensured.clear)
@@ -61,7 +63,7 @@ class Stream:
 
     async def check(self) -> str | None:
         """What is wrong with JetStream, or None where it answers."""
-        return await self._connection.check()
+        return await self._connection.check() or next(iter(self._faults.values()), None)
 
     # --- streams and consumers ---------------------------------------------------------------------------------------
 
@@ -82,7 +84,9 @@ class Stream:
             try:
                 await self._ensure(self._connection.jetstream(), source)
             except (nats.errors.Error, TimeoutError, OSError) as error:
+                self._faults[source] = f"the stream of {source} cannot be made: {unavailable(error)}"
                 raise unavailable(error) from error
+        self._faults.pop(source, None)
         self._ensured.add(source)
 
     async def _ensure(self, jetstream: JetStreamContext, source: str) -> None:
