@@ -8,7 +8,7 @@ NAME ?= drill
 LOCK_FLAGS := --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check unit integration bench format lock clean
+.PHONY: help install demo test check unit integration generate bench format lock clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,6 +27,9 @@ check: $(VENV)/.developed ## format, lint, types and layers
 unit integration: $(VENV)/.developed browser ## one tier of the tests
 	@$(BIN)/python scripts/tiers.py $@
 
+generate: $(VENV)/.developed ## write every generated file anew
+	$(BIN)/python scripts/generate.py
+
 bench: $(VENV)/.developed ## one benchmark (NAME=drill); see benchmarks/README.md
 	@$(BIN)/python -m benchmarks.$(NAME)
 
@@ -36,7 +39,8 @@ format: $(VENV)/.developed ## put every file into the project's form
 
 lock: ## write both lock files anew from pyproject.toml (needs uv)
 	uv pip compile pyproject.toml --extra local --extra build $(LOCK_FLAGS) -o requirements.lock
-	uv pip compile pyproject.toml --extra local --extra build --extra dev -c requirements.lock $(LOCK_FLAGS) -o requirements-dev.lock
+	uv pip compile pyproject.toml --extra local --extra build --extra operator --extra dev -c requirements.lock $(LOCK_FLAGS) -o requirements-dev.lock
+	uv pip compile pyproject.toml --extra operator --extra build -c requirements.lock $(LOCK_FLAGS) -o requirements-operator.lock
 
 clean: ## remove the virtual environment and every cache
 	rm -rf $(VENV) .coverage* htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -31,7 +31,14 @@ def _pytest(tier: str) -> tuple[str, ...]:
 
 TIERS = {
     "check": Tier(
-        (("ruff", "format", "--check", "."), ("ruff", "check", "."), ("mypy",), ("lint-imports",)), budget_minutes=2
+        (
+            ("ruff", "format", "--check", "."),
+            ("ruff", "check", "."),
+            ("mypy",),
+            ("lint-imports",),
+            ("python", "scripts/generate.py", "--check"),
+        ),
+        budget_minutes=2,
     ),
     "unit": Tier((_pytest("unit"),), budget_minutes=2),
     "integration": Tier((_pytest("integration"),), budget_minutes=12),

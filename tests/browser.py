@@ -145,14 +145,15 @@ class Page:
     async def until(self, expression: str, *, seconds: float = _SECONDS) -> Any:
         """The value of the expression once it is truthy; AssertionError, with what the page shows, if it never is."""
         deadline = asyncio.get_running_loop().time() + seconds
-        while not (value := await self.evaluate(expression)):
+        # In a list, for an element is {} here, which is not truthy.
+        while not (found := await self.evaluate(f"(value => value ? [value] : null)({expression})")):
             if asyncio.get_running_loop().time() > deadline:
                 shown = await self.evaluate("document.body.innerText")
                 raise AssertionError(
                     f"not within {seconds} s: {expression}\nerrors: {self.errors}\nthe page shows:\n{shown}"
                 )
             await asyncio.sleep(0.05)
-        return value
+        return found[0]
 
     async def screenshot(self, path: Path, *, whole: bool = False) -> None:
         shot = await self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)

@@ -30,7 +30,7 @@ def serve() -> None:
 
 
 def up(data_dir: str, offset: str, as_root: str | None = None) -> None:
-    from eventpipeline.local import LocalError, Options, up
+    from eventpipeline.local import LocalError, Options, Running, up
     from eventpipeline.spec import EventPipeline
 
     pipeline = EventPipeline.model_validate(
@@ -42,8 +42,13 @@ def up(data_dir: str, offset: str, as_root: str | None = None) -> None:
         as_root=as_root if as_root in ("namespace", "nobody") else None,  # type: ignore[arg-type]
         entry=(sys.executable, __file__),
     )
+
+    async def work(_run: Running) -> None:
+        print("up", flush=True)
+        await asyncio.Event().wait()
+
     try:
-        asyncio.run(up(pipeline, options, lambda event: print(event, flush=True), lambda _run: print("up", flush=True)))
+        asyncio.run(up(pipeline, options, lambda event: print(event, flush=True), work))
     except LocalError as error:
         print(error, file=sys.stderr)
         sys.exit(1)

@@ -37,7 +37,7 @@ def main() -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
-    configure_logging("operator", settings.log_level)
+    configure_logging("operator", level=settings.log_level, environment=settings.environment)
     asyncio.run(run(settings, ChartRenderer(settings)))
     return 0
 

@@ -39,8 +39,12 @@ def pack(events: Sequence[Any]) -> bytes:
 
 
 def join(packed: Iterable[bytes]) -> bytes:
-    """One JSON array of the events of several packed messages, in order."""
-    return b"[" + b",".join(inner for message in packed if (inner := message.strip()[1:-1].strip())) + b"]"
+    """One JSON array of the events of several packed messages, in order; no JSON where one of them is no array."""
+    return b"[" + b",".join(inner for message in packed if (inner := _inside(message.strip()))) + b"]"
+
+
+def _inside(message: bytes) -> bytes:
+    return message[1:-1].strip() if message[:1] == b"[" and message[-1:] == b"]" else message
 
 
 def requests_header(runs: Iterable[RequestRun]) -> str:
@@ -48,12 +52,22 @@ def requests_header(runs: Iterable[RequestRun]) -> str:
 
 
 def requests_of(headers: Mapping[str, str] | None) -> list[RequestRun]:
-    """The runs in a message's headers; empty where a foreign publisher sent none, or none that can be read."""
+    """The runs in a message's headers; empty where a foreign publisher sent none, or none that can be right."""
     try:
         runs = orjson.loads((headers or {}).get(REQUESTS_HEADER, "[]"))
-        return [RequestRun(str(correlation_id), traceparent, int(count)) for correlation_id, traceparent, count in runs]
+        return [_run(*run) for run in runs]
     except (ValueError, TypeError):
         return []
+
+
+def _run(correlation_id: object, traceparent: object, count: object) -> RequestRun:
+    if not (isinstance(correlation_id, str) and correlation_id.isascii() and correlation_id.isprintable()):
+        raise TypeError("no correlation id")
+    if not isinstance(traceparent, str | None) or not isinstance(count, int):
+        raise TypeError("no run of events")
+    if not (0 < len(correlation_id) <= 128 and 0 < count <= PACKED_BYTES):
+        raise ValueError("out of range")
+    return RequestRun(correlation_id, traceparent, count)
 
 
 def dead_letter(

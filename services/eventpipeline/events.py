@@ -8,9 +8,10 @@ takes. Formats follow RFC 3339 (times), RFC 7493 (numbers that every reader read
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import msgspec
@@ -23,8 +24,12 @@ MAX_EVENT_BYTES = 256 * 1024
 MAX_DEPTH = 200
 """How deep arrays and objects of an event may be nested; deeper, pydantic's JSON parser stops."""
 
+_PLACES = 16_383
+"""How many digits after the point Postgres' numeric keeps."""
 _PLAIN_BYTES = 15_000
-"""An event up to this size cannot write a number with more digits than Postgres' numeric keeps (16,383)."""
+"""An event up to this size cannot write a number that is not zero, and is a double, with more places than that."""
+_WHOLE_DIGITS = 4_300
+"""How many digits before the point pydantic's JSON parser reads; Postgres' numeric keeps more."""
 
 Reason = Literal[
     "invalid_json",
@@ -39,14 +44,20 @@ Reason = Literal[
 ]
 
 _DATE = (
-    r"(?:(?:19[7-9]\d|20\d\d)-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12]\d|3[01])"
-    r"|(?:0[469]|11)-(?:0[1-9]|[12]\d|30)|02-(?:0[1-9]|1\d|2[0-8]))"
+    r"(?:(?:19[7-9][0-9]|20[0-9][0-9])-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
+    r"|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
     r"|(?:19(?:7[26]|8[048]|9[26])|20(?:[02468][048]|[13579][26]))-02-29)"
 )
-INSTANT_PATTERN = rf"^{_DATE}T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{{1,9}})?(?:Z|[+-](?:0\d|1[0-4]):[0-5]\d)$"
-"""RFC 3339 with an offset, a date that exists, from 1970 to 2099: a pattern, since parsing would double the cost."""
-DECIMAL_PATTERN = r"^\d{1,15}(\.\d{1,6})?$"
-_MAX_NUMBER = 2**53 - 1
+_TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{1,9})?"
+INSTANT_PATTERN = rf"^{_DATE}T{_TIME}(?:Z|[+-](?:0[0-9]|1[0-4]):[0-5][0-9])$"
+"""RFC 3339 with an offset, a date that exists, from 1970 to 2099: a pattern, since parsing would double the cost.
+
+Of what RFC 3339 leaves open, the lower-case `t` and `z` and the leap second 23:59:60 are refused: not every reader of
+the stored events takes them. `[0-9]`, because `\\d` is any script's digit here, and Postgres reads only ASCII's.
+"""
+DECIMAL_PATTERN = r"^[0-9]{1,15}(\.[0-9]{1,6})?$"
+MAX_NUMBER = 2**53 - 1
+"""The largest number in a member of the contract: up to it a double is exact."""
 
 _HINTS = {
     INSTANT_PATTERN: "must be an RFC 3339 time that exists, with an offset, from 1970 to 2099: 2024-05-01T12:00:00Z",
@@ -70,18 +81,24 @@ class Rejection:
 # --- schemas ---------------------------------------------------------------------------------------------------------
 
 
-def _number(low: int, high: int, *, exact: bool) -> CoreSchema:
-    """A JSON number.
+def _number(low: int, high: int, *, whole: bool, exact: bool) -> CoreSchema:
+    """A JSON number; with `whole`, an integer as JSON Schema has it, for which 5.0 is one.
 
     A double cannot tell 1e-20000 from 0, but Postgres can and refuses it. So the fast validators take no float that
-    reads as zero; the exact ones, which run after `_unstorable_number` has looked at the digits, do.
+    reads as zero; the exact ones, which run after `_readable_number` has looked at the digits, do.
     """
+
+    def a_float(
+        ge: int | None = None, *, gt: int | None = None, le: int | None = None, lt: int | None = None
+    ) -> CoreSchema:
+        step = 1 if whole else None
+        return cs.float_schema(strict=True, allow_inf_nan=False, multiple_of=step, ge=ge, gt=gt, le=le, lt=lt)
+
     if exact:
-        return cs.float_schema(strict=True, ge=low, le=high, allow_inf_nan=False)
-    choices: list[CoreSchema] = [cs.int_schema(strict=True, ge=low, le=high)]
-    choices.append(cs.float_schema(strict=True, gt=max(low, 0), le=high, allow_inf_nan=False))
+        return a_float(low, le=high)
+    choices: list[CoreSchema] = [cs.int_schema(strict=True, ge=low, le=high), a_float(gt=max(low, 0), le=high)]
     if low < 0:
-        choices.append(cs.float_schema(strict=True, ge=low, lt=0, allow_inf_nan=False))
+        choices.append(a_float(low, lt=0))
     return cs.union_schema(list(choices), mode="left_to_right")
 
 
@@ -95,8 +112,8 @@ def _string(schema: Schema) -> CoreSchema:
 def _compile(schema: Schema, *, exact: bool) -> CoreSchema:
     """The pydantic-core schema of a source's schema."""
     kind = next(kind for kind in schema.types if kind != "null")
-    low = -_MAX_NUMBER if schema.minimum is None else schema.minimum
-    high = _MAX_NUMBER if schema.maximum is None else schema.maximum
+    low = -MAX_NUMBER if schema.minimum is None else schema.minimum
+    high = MAX_NUMBER if schema.maximum is None else schema.maximum
     compiled: CoreSchema
     if kind == "object":
         members = {
@@ -105,10 +122,8 @@ def _compile(schema: Schema, *, exact: bool) -> CoreSchema:
         compiled = _object(members)
     elif kind == "string":
         compiled = _string(schema)
-    elif kind == "integer":
-        compiled = cs.int_schema(strict=True, ge=low, le=high)
     else:
-        compiled = _number(low, high, exact=exact)
+        compiled = _number(low, high, whole=kind == "integer", exact=exact)
     return cs.nullable_schema(compiled) if "null" in schema.types else compiled
 
 
@@ -161,6 +176,15 @@ def _validator(schema: CoreSchema, *, exact: bool) -> SchemaValidator:
 # --- validation ------------------------------------------------------------------------------------------------------
 
 
+# Of members of one name the last counts, and pydantic looks at no other; but Postgres reads them all, and refuses a
+# number with many places wherever it stands. What can write one is an exponent of four digits. A search for those costs
+# as much as the validation, so it is made only where a number has an exponent: where `,e,` is left when the characters
+# of numbers are taken away and those around them are commas.
+_OF_NUMBERS = b"0123456789+-."
+_SHAPE = bytes.maketrans(b"E[]{}: \t\r\n", b"e,,,,,,,,,")
+_LARGE_EXPONENT = re.compile(rb"[eE][+-]?[0-9]{4,}[,\]}\s]")
+
+
 class EventValidator:
     """Validates the events of one source, many at once."""
 
@@ -174,7 +198,9 @@ class EventValidator:
 
         Events of more than 15,000 bytes must not be in it.
         """
-        if b"\\u0000" in packed:
+        if b"\\" in packed and b"\\u0000" in packed:
+            return False
+        if b",e," in packed.translate(_SHAPE, _OF_NUMBERS) and _LARGE_EXPONENT.search(packed):
             return False
         try:
             self._many.validate_json(packed)
@@ -183,11 +209,14 @@ class EventValidator:
         return True
 
     def fault(self, event: bytes) -> Rejection | None:
-        """Why `event`, JSON text of an object of this source, is refused; None where it is valid."""
+        """Why `event`, JSON text of an object of this source, is refused; None where it is valid.
+
+        It has the last word: what `all_valid` says yes to, it says None to.
+        """
         try:
             parsed = _parse(event)
         except _Unreadable as error:
-            return error.rejection
+            return replace(error.rejection, source=self.source.name)
         try:
             self._one.validate_json(event)
         except ValidationError as error:
@@ -208,7 +237,7 @@ source_of: Callable[[Any], _SourceOf] = msgspec.json.Decoder(_SourceOf).decode
 """The source that an event names, read without parsing the rest; raises msgspec.MsgspecError or RecursionError."""
 
 
-def fault_without_source(event: bytes, known: Iterable[str]) -> Rejection:
+def fault_without_source(event: bytes, known: Collection[str]) -> Rejection:
     """Why an event was refused whose source could not be read, or is none of `known`."""
     try:
         parsed = _parse(event)
@@ -217,12 +246,13 @@ def fault_without_source(event: bytes, known: Iterable[str]) -> Rejection:
     if "source" not in parsed:
         fault = {"loc": ["source"], "msg": f"is missing; give one of {', '.join(known)}", "type": "missing"}
         return _rejection(parsed, [fault], reason="missing_field")
-    fault = {
-        "loc": ["source"],
-        "msg": f"is none of this pipeline's sources: {', '.join(known)}",
-        "type": "unknown_source",
-    }
-    return _rejection(parsed, [fault], reason="unknown_source")
+    if (
+        isinstance(parsed["source"], str) and parsed["source"] in known
+    ):  # the last of several; `source_of` has met another one before it
+        fault = {"loc": ["source"], "msg": "is there more than once; give it once, as a string", "type": "duplicate"}
+        return _rejection(parsed, [fault], reason="invalid_value")
+    message = f"is none of this pipeline's sources: {', '.join(known)}"
+    return _rejection(parsed, [{"loc": ["source"], "msg": message, "type": "unknown_source"}], reason="unknown_source")
 
 
 def refused(event: bytes, reason: Reason, message: str, *, loc: Iterable[str] = ()) -> Rejection:
@@ -247,7 +277,7 @@ def _parse(event: bytes) -> dict[str, Any]:
         raise _Unreadable("invalid_json", "too_deep", f"is nested deeper than {MAX_DEPTH} levels")
     try:
         parsed = json.loads(
-            event, parse_float=_readable_number, parse_int=_readable_number, parse_constant=_no_constant
+            event.decode(), parse_float=_readable_number, parse_int=_readable_number, parse_constant=_no_constant
         )
     except PydanticCustomError as error:
         raise _Unreadable("invalid_value", error.type, error.message()) from None
@@ -255,14 +285,22 @@ def _parse(event: bytes) -> dict[str, Any]:
         raise _Unreadable("invalid_json", "json_invalid", f"is not JSON: {error}") from None
     if not isinstance(parsed, dict):
         raise _Unreadable("not_an_object", "not_an_object", "is not a JSON object; an event is one")
-    if b"\\u0000" in event and _has_null_character(parsed):
-        raise _Unreadable(
-            "null_character", "null_character", "holds the character U+0000, which cannot be stored", parsed
-        )
-    return parsed
+    # A member that is there twice is looked at twice: Postgres refuses what it cannot store in either.
+    every = json.loads(event, object_pairs_hook=tuple) if b"\\u" in event else None
+    match _unstorable_character(every):
+        case None:
+            return parsed
+        case "\0":
+            message = "holds the character U+0000, which cannot be stored"
+            raise _Unreadable("null_character", "null_character", message, parsed)
+        case half:
+            message = f"is not JSON: U+{ord(half):X} is half of a surrogate pair, and no character"
+            raise _Unreadable("invalid_json", "json_invalid", message, parsed)
 
 
-_STRINGS_AND_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
+# Possessive, and content with a string that never ends: a string of escaped quotes must not be looked at again and
+# again, from each of its quotes.
+_STRINGS_AND_BRACKETS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[{\]}]', re.DOTALL)
 
 
 def _depth(event: bytes) -> int:
@@ -278,28 +316,37 @@ def _depth(event: bytes) -> int:
 
 
 def _readable_number(digits: str) -> float:
-    """Refuses what Postgres' numeric or a double cannot hold: 1e400, 1e-20000, a thousand digits."""
+    """Refuses what Postgres' numeric (1e-20000), a double (1e400) or pydantic's parser cannot hold."""
     mantissa, _, exponent = digits.lower().partition("e")
-    if len(mantissa) > 1000 or abs(int(exponent or 0)) > 300:
+    whole, _, fraction = mantissa.lstrip("-").partition(".")
+    power = int(exponent.lstrip("+-0")[:6] or "0")
+    places = len(fraction) + (power if exponent.startswith("-") else -power)
+    number = float(digits)
+    is_float = bool(fraction or exponent)
+    if len(whole) > _WHOLE_DIGITS or not -_PLACES <= places <= _PLACES or (is_float and math.isinf(number)):
         raise PydanticCustomError(
             "number_out_of_range", "holds the number {number}, which is out of range", {"number": digits[:40]}
         )
-    return float(digits)
+    return number
 
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _has_null_character(value: object) -> bool:
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+def _unstorable_character(value: object) -> str | None:
+    """The first character in a string of `value` that no store takes; None where there is none."""
     match value:
         case str():
-            return "\0" in value
-        case dict():
-            return any("\0" in key or _has_null_character(item) for key, item in value.items())
-        case list():
-            return any(_has_null_character(item) for item in value)
-    return False
+            found = _UNSTORABLE.search(value)
+            return found[0] if found else None
+        case list() | tuple():
+            return next(filter(None, map(_unstorable_character, value)), None)
+        case _:
+            return None
 
 
 # --- explanation -----------------------------------------------------------------------------------------------------
@@ -311,11 +358,14 @@ def _explain(fault: ErrorDetails) -> dict[str, Any]:
     place = list(fault["loc"])[1:] if fault["loc"] and fault["loc"][0] in FUNNEL_STAGES else list(fault["loc"])
     context = fault.get("ctx", {})
     message = _HINTS.get(context.get("pattern", ""), fault["msg"])
-    message = message.replace("Field required", "is missing").replace("Input should ", "must ")
+    message = re.sub("^(Input|String) should ", "must ", message).replace("Field required", "is missing")
     kind = fault["type"]
-    if kind in ("union_tag_not_found", "union_tag_invalid"):
-        place, kind = ["funnelStage"], "missing" if kind == "union_tag_not_found" else "literal_error"
-        message = "must be 'top' or 'bottom'"
+    if kind == "multiple_of":
+        message = "must be a whole number"
+    elif kind == "union_tag_not_found":
+        place, kind, message = ["funnelStage"], "missing", "is missing; give 'top' or 'bottom'"
+    elif kind == "union_tag_invalid":
+        place, kind, message = ["funnelStage"], "literal_error", "must be 'top' or 'bottom'"
     return {"loc": place, "msg": message, "type": kind}
 
 

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from eventpipeline.telemetry import correlation_id, log
+from eventpipeline.telemetry import CORRELATION_HEADER, correlation_id, log
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -17,6 +17,7 @@ _TITLES = {
     400: "Bad request",
     404: "Not found",
     405: "Method not allowed",
+    408: "Request timeout",
     413: "Content too large",
     415: "Unsupported media type",
     422: "Unprocessable content",
@@ -66,7 +67,10 @@ async def on_http_exception(_request: Request, error: Exception) -> Response:
 
 async def on_error(_request: Request, error: Exception) -> Response:
     log("http").error("unexpected error", exc_info=error)
-    return Problem(500, "An unexpected error; the log has it under this correlation id.").response()
+    response = Problem(500, "An unexpected error; the log has it under this correlation id.").response()
+    # This handler stands outside of the middleware that gives all other answers their correlation id.
+    response.headers[CORRELATION_HEADER] = correlation_id.get() or ""
+    return response
 
 
 HANDLERS: Any = {Problem: on_problem, HTTPException: on_http_exception, Exception: on_error}

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from eventpipeline.spec import API_VERSION, BYTES_PATTERN, CPU_PATTERN, DNS_LABEL_PATTERN, KIND, EventPipeline
+from eventpipeline.spec import API_VERSION, CPU_PATTERN, DNS_LABEL_PATTERN, KIND, EventPipeline
 
 MINIMAL = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "marketing"}, "spec": {}}
 """What runs where no file is given: both sources, every default."""
@@ -22,7 +22,6 @@ Place = tuple[str | int, ...]
 _PATTERNS = {
     DNS_LABEL_PATTERN: "must be a DNS label: at most 63 lower-case letters, digits and '-', such as my-pipeline",
     CPU_PATTERN: "must be an amount of CPU, such as 500m or 2",
-    BYTES_PATTERN: "must be a size: a whole number and a suffix, such as 10Gi",
 }
 
 

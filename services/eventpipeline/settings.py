@@ -11,9 +11,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
+from eventpipeline.sources import KnownSource
+
 LogLevel = Literal["debug", "info", "warning", "error"]
-NameList = Annotated[
-    tuple[str, ...],
+SourceList = Annotated[
+    tuple[KnownSource, ...],
     BeforeValidator(lambda value: tuple(value.split(",")) if isinstance(value, str) else value),
     PlainSerializer(",".join, return_type=str),
 ]
@@ -27,7 +29,9 @@ class SettingsError(ValueError):
 class Environment(BaseModel):
     """Settings that stand in environment variables."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=str.upper, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=str.upper, populate_by_name=True, use_attribute_docstrings=True
+    )
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Self:
@@ -39,7 +43,9 @@ class Environment(BaseModel):
         try:
             return cls.model_validate({name: value for name, value in environ.items() if name in names})
         except ValidationError as error:
-            faults = "; ".join(f"{fault['loc'][0]}: {fault['msg']}" for fault in error.errors())
+            faults = "; ".join(
+                f"{fault['loc'][0]}: {fault['msg'].removeprefix('Value error, ')}" for fault in error.errors()
+            )
             raise SettingsError(f"settings in the environment: {faults}") from None
 
     def environ(self) -> dict[str, str]:
@@ -52,9 +58,13 @@ class Settings(Environment):
     """The settings that every service has."""
 
     environment: str = "production"
+    """A name for where this runs; it stands in each log line."""
     log_level: LogLevel = "info"
+    """The least severe log lines that are printed."""
     host: str = "0.0.0.0"  # noqa: S104 - a pod is reached through its address; a laptop's plan says 127.0.0.1
+    """The address to listen on."""
     port: int = Field(default=3000, ge=0, le=65535)
+    """The port to listen on."""
     drain_seconds: float = Field(default=5.0, ge=0)
     """How long a service goes on serving after SIGTERM while clients learn that it leaves."""
 
@@ -63,6 +73,7 @@ class StreamSettings(Settings):
     """The settings of a service that speaks to NATS."""
 
     nats_url: str
+    """Where NATS is: nats://user:password@host:4222; several servers are separated by commas."""
     stream_prefix: str = ""
     """Stands before the stream names where several pipelines share a server."""
     stream_bytes: int = Field(default=1 * GIB, gt=0)
@@ -70,13 +81,18 @@ class StreamSettings(Settings):
     dead_bytes: int = Field(default=256 * MIB, gt=0)
     """Byte limit of the stream of dead letters."""
     stream_replicas: int = Field(default=1, ge=1, le=5)
+    """On how many NATS servers each stream is kept."""
     stream_retention_seconds: int = Field(default=7 * 86400, gt=0)
     """How long an event stays in the stream after it was stored, space permitting."""
 
 
 class GatewaySettings(StreamSettings):
-    sources: NameList
+    """The settings of `eventpipeline gateway`."""
+
+    sources: SourceList
+    """The sources whose events are taken, separated by commas: facebook,tiktok."""
     max_body_bytes: int = Field(default=64 * MIB, gt=0)
+    """The largest request body that is taken, decompressed."""
     max_in_flight_bytes: int = Field(default=128 * MIB, gt=0)
     """Bytes of request bodies, decompressed, that are held at one time; above it the answer is 503."""
     ack_timeout_seconds: float = Field(default=10.0, gt=0)
@@ -86,19 +102,29 @@ class GatewaySettings(StreamSettings):
 
 
 class CollectorSettings(StreamSettings):
+    """The settings of `eventpipeline collector`."""
+
     database_url: str
-    source: str
+    """Where Postgres is: postgresql://user:password@host/database."""
+    source: KnownSource
+    """The source whose events are collected."""
     batch_bytes: int = Field(default=4 * MIB, gt=0)
     """Bytes of messages that are stored by one statement; as many again are fetched ahead."""
 
 
 class ReporterSettings(StreamSettings):
+    """The settings of `eventpipeline reporter`."""
+
     database_url: str
-    sources: NameList
+    """Where Postgres is: postgresql://user:password@host/database. A role that may only read is enough."""
+    sources: SourceList
+    """The sources that are reported, separated by commas: facebook,tiktok."""
 
 
 class MaintainSettings(Environment):
     """What `migrate` and `maintain` read: they run under the role that owns the tables."""
 
     database_url: str
+    """Where Postgres is, with the role that owns the tables."""
     retention_days: int | None = Field(default=None, ge=1)
+    """`maintain` drops the days that are older; without it, none."""

@@ -39,12 +39,12 @@ _PROBES = frozenset({"/livez", "/readyz", "/metrics", "/health/liveness", "/heal
 correlation_id: ContextVar[str | None] = ContextVar("correlation_id", default=None)
 
 
-def configure_logging(service: str, level: str) -> None:
+def configure_logging(service: str, *, level: str, environment: str) -> None:
     """Sends all log lines of this process to stdout: JSON, or readable text where stdout is a terminal."""
     shared: list[structlog.types.Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-        _add_context(service),
+        _add_context(service, environment),
         structlog.processors.format_exc_info,
     ]
     renderer: structlog.types.Processor = (
@@ -70,9 +70,10 @@ def configure_logging(service: str, level: str) -> None:
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
 
 
-def _add_context(service: str) -> structlog.types.Processor:
+def _add_context(service: str, environment: str) -> structlog.types.Processor:
     def add(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
         event["service"] = service
+        event["environment"] = environment
         if current := correlation_id.get():
             event.setdefault("correlationId", current)
         return event
@@ -188,7 +189,9 @@ class RequestMiddleware:
             return
         started = time.perf_counter()
         identity = correlation_id_of(Request(scope).headers)
-        token = correlation_id.set(identity)
+        # Never reset: the server runs each request in a context of its own, and the handler of unexpected errors, which
+        # stands outside of this, names it too.
+        correlation_id.set(identity)
         status = 500
 
         async def send_with_headers(message: Message) -> None:
@@ -210,4 +213,3 @@ class RequestMiddleware:
                 "request", method=scope["method"], path=scope["path"], status=status, milliseconds=milliseconds,
                 **scope.get("state", {}).get("log", {}),
             )  # fmt: skip
-            correlation_id.reset(token)

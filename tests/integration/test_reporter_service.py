@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
+import re
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import LiteralString
 
 import httpx2
 import orjson
@@ -17,9 +16,10 @@ import pytest
 import pytest_asyncio
 
 from brute_force import random_events
-from eventpipeline.stream import DEAD, Stream
-from reporter_client import ask, fill, reporter, reporter_process, settings_for
-from servers import free_port, nats_server, postgres_server
+from eventpipeline.store import StoreUnavailable, reports
+from eventpipeline.store.pool import open_pool
+from reporter_client import ask, fill, reporter, reporter_process
+from servers import free_port, postgres_server
 
 EVENTS = random_events(seed=11, count=300)
 
@@ -103,115 +103,6 @@ async def test_any_time_of_the_calendar_is_taken(client: httpx2.AsyncClient) -> 
     assert [item["events"] for item in report["items"]] == [0, 0]
 
 
-async def test_status_without_nats(client: httpx2.AsyncClient) -> None:
-    status = await ask(client, "/status")
-    assert status["stream"] == "NATS is not connected"
-    assert [source["pendingMessages"] for source in status["sources"]] == [None, None]
-    assert sum(source["events"] for source in status["sources"]) == len(EVENTS)
-    assert {source["source"]: source["deadLetters"] for source in status["sources"]} == {"facebook": 2, "tiktok": 1}
-    assert status["deadLetters"] == {
-        "total": 5,
-        "pendingMessages": None,
-        "byReason": {"invalid_json": 1, "invalid_value": 1, "missing_field": 2, "unknown_source": 1},
-        "bySource": {"facebook": 2, "tiktok": 1, "other": 2},
-    }
-    ready = await client.get("/readyz")
-    assert ready.status_code == 200
-    assert ready.json()["checks"] == {"store": "ok", "stream": "NATS is not connected"}
-
-
-async def test_status_with_nats(database: str, tmp_path: Path) -> None:
-    with nats_server(tmp_path, max_file_bytes=4 * 2**30) as nats_url:
-        stream = Stream(settings_for(database, nats_url), "test")
-        stream.start()
-        await _publish(stream, "facebook", 3)
-        await _publish(stream, DEAD, 2)
-        async with reporter(database, nats_url) as client:
-            status = await _until_connected(client)
-        await stream.close()
-    facebook, tiktok = status["sources"]
-    assert (facebook["pendingMessages"], tiktok["pendingMessages"]) == (3, 0)
-    assert facebook["oldestPendingSeconds"] >= 0
-    assert 0 < facebook["streamBytes"] < facebook["streamByteLimit"]
-    assert status["deadLetters"]["pendingMessages"] == 2
-
-
-async def _publish(stream: Stream, source: str, count: int) -> None:
-    while await stream.check():
-        await asyncio.sleep(0.05)
-    for _ in range(count):
-        await stream.publish(source, b"[]", {}, timeout=5)
-
-
-async def _until_connected(client: httpx2.AsyncClient) -> Any:
-    async with asyncio.timeout(10):
-        while (status := await ask(client, "/status"))["stream"] != "ok":
-            await asyncio.sleep(0.05)
-    return status
-
-
-async def test_dead_letters_page_by_page(client: httpx2.AsyncClient) -> None:
-    seen: list[dict[str, Any]] = []
-    after: str | None = None
-    for expected in (2, 2, 1):
-        page = await ask(client, "/dead-letters", limit=2, after=after)
-        assert len(page["items"]) == expected
-        seen += page["items"]
-        after = page["next"]
-    assert after is None
-    assert [item["eventId"] for item in seen] == ["d", "c", "b", None, "a"]
-    assert seen[2] == {
-        "id": seen[2]["id"],
-        "receivedAt": "2024-05-01T00:00:02Z",
-        "source": "facebook",
-        "funnelStage": "invalid-stage",
-        "eventType": "ad.view",
-        "eventId": "b",
-        "reason": "invalid_value",
-        "detail": [],
-        "correlationId": "corr",
-        "payloadBytes": 16,
-    }
-
-
-@pytest.mark.parametrize(
-    ("parameters", "expected"),
-    [
-        ({"source": "facebook"}, ["b", "a"]),
-        ({"source": "myspace"}, ["c"]),
-        ({"reason": "missing_field"}, ["d", "a"]),
-        ({"funnelStage": "invalid-stage"}, ["b"]),
-        ({"eventId": "c"}, ["c"]),
-        ({"from_": "2024-05-01T00:00:03Z"}, ["d", "c"]),
-        ({"from_": "2024-05-01T00:00:02Z", "to": "2024-05-01T00:00:04Z"}, ["c", "b"]),
-        ({"reason": "missing_field", "source": "facebook"}, ["a"]),
-    ],
-)
-async def test_dead_letters_are_filtered(
-    client: httpx2.AsyncClient, parameters: dict[str, str], expected: list[str]
-) -> None:
-    page = await ask(client, "/dead-letters", **parameters)
-    assert [item["eventId"] for item in page["items"]] == expected
-
-
-async def test_a_dead_letter_shows_what_was_sent(client: httpx2.AsyncClient) -> None:
-    for item in (await ask(client, "/dead-letters"))["items"]:
-        shown = await ask(client, f"/dead-letters/{item['id']}")
-        coded = shown.pop("payloadEncoding", None)
-        payload = base64.b64decode(shown.pop("payload")) if coded else shown.pop("payload").encode()
-        assert hashlib.sha256(payload).hexdigest() == shown.pop("payloadSha256")
-        assert len(payload) == item["payloadBytes"]
-        assert coded == ("base64" if item["reason"] == "invalid_json" else None)
-        assert shown == item
-
-
-@pytest.mark.parametrize("identity", ["00000000-0000-0000-0000-000000000000", "nonsense", "%00"])
-async def test_an_unknown_dead_letter_is_not_found(client: httpx2.AsyncClient, identity: str) -> None:
-    response = await client.get(f"/dead-letters/{identity}")
-    assert response.status_code == 404
-    assert response.json()["detail"].startswith("there is no dead letter")
-
-
 async def test_revenue_never_crosses_currencies(database: str, client: httpx2.AsyncClient) -> None:
     insert = """INSERT INTO rollup_minute VALUES
         ('1990-01-01', 'tiktok', 'bottom', 'purchase', 'EUR', 3, 3, 2, 5.01),
@@ -263,6 +154,40 @@ async def test_the_documents_need_no_outside(client: httpx2.AsyncClient) -> None
         assert asset.status_code == 200
         assert kind in asset.headers["content-type"]
     assert (await client.get("/openapi.json")).json()["openapi"].startswith("3.1")
+
+
+async def test_the_page_is_served_whole(client: httpx2.AsyncClient) -> None:
+    page = await client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert page.headers["content-security-policy"].startswith("default-src 'self';")
+    assets = re.findall(r'(?:src|href)="(assets/[^"]+)"', page.text)
+    assert assets
+    kinds = {".js": "javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+    for path in assets:
+        asset = await client.get(f"/{path}")
+        assert asset.status_code == 200, path
+        assert kinds[Path(path).suffix] in asset.headers["content-type"]
+        assert asset.headers["x-content-type-options"] == "nosniff"
+        again = await client.get(f"/{path}", headers={"if-none-match": asset.headers["etag"]})
+        assert again.status_code == 304
+    assert (await client.get("/assets/../app.py")).status_code == 404
+    assert (await client.get("/assets/%2e%2e/app.py")).status_code == 404
+
+
+async def test_a_report_that_takes_too_long_says_so(database: str) -> None:
+    with pytest.raises(StoreUnavailable, match="ask for a shorter time between from and to"):
+        await _execute(database, "SET LOCAL statement_timeout = 20", "SELECT pg_sleep(5)")
+
+
+async def test_a_snapshot_cannot_write(database: str) -> None:
+    with pytest.raises(StoreUnavailable, match="read-only transaction"):
+        await _execute(database, "DELETE FROM rollup_minute")
+
+
+async def _execute(database: str, *statements: LiteralString) -> None:
+    async with open_pool(database, name="test", read_only=True, max_size=1) as pool, reports.snapshot(pool) as store:
+        for statement in statements:
+            await store.execute(statement)
 
 
 async def test_what_is_generated_is_counted(client: httpx2.AsyncClient) -> None:

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Coroutine
-from typing import Any
+from importlib import import_module
 
 import uvloop
 
 from eventpipeline.cli.output import fail
-from eventpipeline.settings import CollectorSettings, GatewaySettings, ReporterSettings, SettingsError
-
-
-def _run(service: Coroutine[Any, Any, None]) -> int:
-    uvloop.run(service)
-    return 0
+from eventpipeline.settings import CollectorSettings, Environment, GatewaySettings, ReporterSettings, SettingsError
 
 
 def gateway() -> int:
@@ -23,13 +17,7 @@ def gateway() -> int:
     Settings come from the environment: NATS_URL, SOURCES (comma-separated), PORT, LOG_LEVEL, MAX_BODY_BYTES, … —
     docs/configuration.md lists all. SIGTERM drains; a second one ends it at once.
     """
-    from eventpipeline.gateway.app import run
-
-    try:
-        settings = GatewaySettings.read(os.environ)
-    except SettingsError as error:
-        return fail(str(error))
-    return _run(run(settings))
+    return _run("gateway", GatewaySettings)
 
 
 def collector() -> int:
@@ -38,13 +26,7 @@ def collector() -> int:
     Settings come from the environment: NATS_URL, DATABASE_URL, SOURCE, PORT, LOG_LEVEL, … — docs/configuration.md
     lists all. SIGTERM lets the batch in hand be stored first; a second one ends it at once.
     """
-    from eventpipeline.collector.app import run
-
-    try:
-        settings = CollectorSettings.read(os.environ)
-    except SettingsError as error:
-        return fail(str(error))
-    return _run(run(settings))
+    return _run("collector", CollectorSettings)
 
 
 def reporter() -> int:
@@ -53,10 +35,14 @@ def reporter() -> int:
     Settings come from the environment: DATABASE_URL, NATS_URL, SOURCES, PORT, LOG_LEVEL, … — docs/configuration.md
     lists all. SIGTERM drains; a second one ends it at once.
     """
-    from eventpipeline.reporter.app import run
+    return _run("reporter", ReporterSettings)
 
+
+def _run(service: str, settings: type[Environment]) -> int:
     try:
-        settings = ReporterSettings.read(os.environ)
+        read = settings.read(os.environ)
     except SettingsError as error:
         return fail(str(error))
-    return _run(run(settings))
+    # Imported only now, so that a mistake in the settings is told at once.
+    uvloop.run(import_module(f"eventpipeline.{service}.app").run(read))
+    return 0

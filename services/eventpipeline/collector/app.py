@@ -21,13 +21,13 @@ from eventpipeline.telemetry import Health, RequestMiddleware, configure_logging
 
 async def run(settings: CollectorSettings) -> None:
     """Runs the collector of one source until it is told to stop; what it has in hand is stored first."""
-    configure_logging(f"{settings.source}-collector", settings.log_level)
+    configure_logging(f"{settings.source}-collector", level=settings.log_level, environment=settings.environment)
     source = built_in(settings.source)
     registry = new_registry()
     health = Health()
     metrics = CollectorMetrics(registry, source)
     stream = Stream(settings, f"{source.name}-collector")
-    pool = open_pool(settings.database_url, name=f"{source.name}-collector", read_only=False, max_size=3)
+    pool = open_pool(settings.database_url, name=f"{source.name}-collector", read_only=False, max_size=4)
     store = BatchStore(source, pool, metrics, health)
 
     async def store_check() -> str | None:

@@ -1,17 +1,19 @@
 """Storing a batch, whatever is in it.
 
-What Postgres refuses (SQLSTATE class 22 or 23) is halved until the event alone is left, and becomes a dead letter.
+What Postgres refuses (SQLSTATE class 22, 23 or 54) is halved until the event alone is left, and becomes a dead letter.
 Everything else is an outage: the batch is tried again, for as long as it takes, and is never a dead letter.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain, repeat
 from typing import TypeVar
 
 import msgspec
@@ -21,45 +23,50 @@ from eventpipeline.collector.metrics import CollectorMetrics
 from eventpipeline.envelope import RequestRun
 from eventpipeline.events import Reason, refused
 from eventpipeline.sources import Source
-from eventpipeline.store import Refused, SchemaMismatch, StoreUnavailable, dead_letters
-from eventpipeline.store.append import Appender
+from eventpipeline.store import Refused, StoreUnavailable, dead_letters
+from eventpipeline.store.append import Appender, fold_demographics
 from eventpipeline.store.pool import Pool, connection
 from eventpipeline.telemetry import Health, log
 
 _log = log("collector")
-_FIRST_DELAY, _LAST_DELAY = 0.2, 5.0
+_FIRST_DELAY, _LAST_DELAY = 0.2, 2.0
 _elements = msgspec.json.Decoder(list[msgspec.Raw])
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Events of one source, packed, with the requests they came with."""
+class Packed:
+    """What one message carries: a JSON array of events, and the requests they came with, in the order of the events.
 
-    packed: bytes
-    requests: tuple[RequestRun, ...]
+    A foreign publisher need not say any request; its array need not even be one.
+    """
 
-    def part(self, events: Sequence[bytes], first: int, last: int) -> Batch:
-        """The batch of `events[first:last]`, where `events` are all events of this one."""
-        runs, start = [], 0
-        for run in self.requests:
-            count = min(last, start + run.count) - max(first, start)
-            if count > 0:
-                runs.append(RequestRun(run.correlation_id, run.traceparent, count))
-            start += run.count
-        return Batch(envelope.pack(events[first:last]), tuple(runs))
+    data: bytes
+    requests: tuple[RequestRun, ...] = ()
+
+    def events(self) -> list[_Event]:
+        """The events one by one. Raises msgspec.DecodeError or RecursionError where `data` is no JSON array."""
+        texts = map(bytes, _elements.decode(self.data))
+        identities = chain.from_iterable(repeat(run.correlation_id, run.count) for run in self.requests)
+        return [_Event(text, identity) for text, identity in zip(texts, chain(identities, repeat("")), strict=False)]
+
+
+@dataclass(frozen=True)
+class _Event:
+    text: bytes
+    correlation_id: str
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Events that are in the store now, those of them that were not before, and those that were refused."""
+    """Events that are in the store now, those of them that were not before, and letters of those that were refused."""
 
     events: int = 0
     new: int = 0
-    refused: int = 0
+    letters: tuple[bytes, ...] = ()
 
     def __add__(self, other: Stored) -> Stored:
-        return Stored(self.events + other.events, self.new + other.new, self.refused + other.refused)
+        return Stored(self.events + other.events, self.new + other.new, self.letters + other.letters)
 
 
 class BatchStore:
@@ -67,91 +74,143 @@ class BatchStore:
 
     def __init__(self, source: Source, pool: Pool, metrics: CollectorMetrics, health: Health) -> None:
         self._appender = Appender(source)
+        self._source = source
         self._pool = pool
         self._metrics = metrics
         self._health = health
+        self._giving_up = asyncio.Event()
         self.trouble: str | None = None
         """Why the store takes nothing just now; None while it does."""
 
-    async def store(self, batch: Batch) -> Stored:
-        """Stores `batch`, or its parts; returns when all of it is committed."""
-        return await self._through_outages(lambda: self._append_or_bisect(batch))
+    async def store(self, messages: Sequence[Packed]) -> Stored:
+        """Stores the events of `messages`; returns when each is committed, or its dead letter is.
 
-    async def land(self, packed: bytes) -> int:
-        """Lands packed dead letters; returns how many were new."""
-        return await self._through_outages(lambda: self._land(packed))
+        Raises StoreUnavailable after `give_up` only.
+        """
+        return await self._through_outages(lambda: self._store(messages))
+
+    async def land(self, messages: Sequence[bytes]) -> int:
+        """Lands dead letters, packed like events; returns how many were new.
+
+        Raises StoreUnavailable after `give_up` only.
+        """
+        return await self._through_outages(lambda: self._land(messages))
+
+    async def fold(self) -> int:
+        """Folds the demographics of stored batches together; returns how many rows went. An outage puts it off."""
+        try:
+            async with connection(self._pool) as opened:
+                return await fold_demographics(opened, self._source.name)
+        except StoreUnavailable:
+            return 0
+
+    def give_up(self) -> None:
+        """Lets an outage be the end of what is being stored: it is not tried again."""
+        self._giving_up.set()
 
     async def _through_outages(self, attempt: Callable[[], Awaitable[T]]) -> T:
         delay = _FIRST_DELAY
         while True:
             try:
                 result = await attempt()
-            except (StoreUnavailable, SchemaMismatch) as error:
+            except StoreUnavailable as error:
+                if self._giving_up.is_set():
+                    raise
                 self.trouble = str(error)
                 self._metrics.outages.inc()
                 _log.warning("the store takes nothing", error=str(error), retry_seconds=delay)
                 self._health.beat()
-                await asyncio.sleep(delay)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._giving_up.wait(), delay)
                 delay = min(delay * 2, _LAST_DELAY)
             else:
                 self.trouble = None
                 return result
 
-    async def _append_or_bisect(self, batch: Batch) -> Stored:
+    async def _store(self, messages: Sequence[Packed]) -> Stored:
+        ours = [message for message in messages if message.requests]
+        # How many events a foreign message holds is not known, so that it would shift the correlation ids of others.
+        foreign = [message for message in messages if not message.requests]
+        stored = await self._store_ours(ours) + await self._store_singly(foreign)
+        if stored.letters:
+            # Counted as they land, so that a batch that is stored again after an outage is not counted again.
+            self._metrics.failed.inc(await self._land_letters(stored.letters))
+        return stored
+
+    async def _store_ours(self, messages: Sequence[Packed]) -> Stored:
+        if not messages:
+            return Stored()
+        requests = tuple(run for message in messages for run in message.requests)
         try:
-            return await self._append(batch)
+            return await self._append(envelope.join(message.data for message in messages), requests)
         except Refused:
             _log.warning("Postgres refuses a batch; looking for the event")
-            return await self._bisect(batch)
+            return await self._store_singly(messages)
 
-    async def _append(self, batch: Batch) -> Stored:
-        async with connection(self._pool) as opened:
-            appended = await self._appender.append(opened, batch.packed, batch.requests)
-        for event in appended.beyond_retention:
-            await self._refuse(event, batch, "beyond_retention", "belongs to a day that retention has dropped")
-        dropped = len(appended.beyond_retention)
-        # A foreign publisher need not say how many events it packed.
-        events = max(sum(run.count for run in batch.requests) - dropped, appended.new)
-        return Stored(events, appended.new, dropped)
+    async def _store_singly(self, messages: Iterable[Packed]) -> Stored:
+        """Stores the events of messages that are not trusted, so that none harms another."""
+        events, letters = [], []
+        for message in messages:
+            try:
+                events += message.events()
+            except (msgspec.DecodeError, RecursionError) as error:
+                letters.append(_letter(message.data, "", "invalid_json", f"is no array of events: {error}"))
+        objects = [event for event in events if event.text.startswith(b"{")]
+        letters += [
+            _letter(event.text, event.correlation_id, "not_an_object", "is not a JSON object; an event is one")
+            for event in events
+            if not event.text.startswith(b"{")
+        ]
+        return Stored(letters=tuple(letters)) + await self._bisect(objects)
 
-    async def _bisect(self, batch: Batch) -> Stored:
+    async def _bisect(self, events: Sequence[_Event]) -> Stored:
+        if not events:
+            return Stored()
         try:
-            events = [bytes(event) for event in _elements.decode(batch.packed)]
-        except (msgspec.DecodeError, RecursionError) as error:
-            await self._refuse(batch.packed, batch, "invalid_json", f"is no array of events: {error}")
-            return Stored(refused=1)
-        return await self._store_part(batch, events, 0, len(events))
-
-    async def _store_part(self, batch: Batch, events: Sequence[bytes], first: int, last: int) -> Stored:
-        part = batch.part(events, first, last)
-        try:
-            return await self._append(part)
+            return await self._append(
+                envelope.pack([event.text for event in events]),
+                tuple(RequestRun(event.correlation_id, None, 1) for event in events),
+            )
         except Refused as error:
-            if last - first <= 1:
-                await self._refuse(events[first], part, "invalid_value", f"Postgres refuses it: {error}")
-                return Stored(refused=1)
-        middle = (first + last) // 2
-        return await self._store_part(batch, events, first, middle) + await self._store_part(
-            batch, events, middle, last
-        )
+            if len(events) == 1:
+                message = f"Postgres refuses it: {error}"
+                return Stored(letters=(_letter(events[0].text, events[0].correlation_id, "invalid_value", message),))
+        self._health.beat()
+        middle = len(events) // 2
+        return await self._bisect(events[:middle]) + await self._bisect(events[middle:])
 
-    async def _refuse(self, event: bytes, batch: Batch, reason: Reason, message: str) -> None:
-        correlation_id = batch.requests[0].correlation_id if batch.requests else ""
-        # A batch that is stored again after an outage must not make a second letter of the same event.
-        identity = uuid.UUID(bytes=hashlib.sha256(correlation_id.encode() + event).digest()[:16])
-        rejection = refused(event, reason, message)
-        letter = envelope.dead_letter(
-            event, rejection, correlation_id, datetime.now(UTC).isoformat(), identity=identity
-        )
+    async def _append(self, packed: bytes, requests: tuple[RequestRun, ...]) -> Stored:
         async with connection(self._pool) as opened:
-            await dead_letters.land(opened, envelope.pack([letter]))
-        self._metrics.failed.inc()
+            appended = await self._appender.append(opened, packed, requests)
+        count = sum(run.count for run in requests)
+        if not appended.beyond_retention:
+            return Stored(count, appended.new)
+        events = Packed(packed, requests).events()
+        letters = tuple(
+            _letter(events[position].text, events[position].correlation_id, "beyond_retention",
+                    "belongs to a day that retention has dropped")
+            for position in appended.beyond_retention
+        )  # fmt: skip
+        return Stored(count - len(letters), appended.new, letters)
 
-    async def _land(self, packed: bytes) -> int:
+    async def _land(self, messages: Sequence[bytes]) -> int:
         try:
             async with connection(self._pool) as opened:
-                return await dead_letters.land(opened, packed)
+                return await dead_letters.land(opened, envelope.join(messages))
         except Refused as error:
+            if len(messages) > 1:
+                return sum([await self._land([message]) for message in messages])
             # Not written by this project's gateway, so it is a dead letter itself.
-            await self._refuse(packed, Batch(packed, ()), "invalid_json", f"is no message of dead letters: {error}")
-            return 1
+            letter = _letter(messages[0], "", "invalid_json", f"is no message of dead letters: {error}")
+            return await self._land_letters([letter])
+
+    async def _land_letters(self, letters: Sequence[bytes]) -> int:
+        async with connection(self._pool) as opened:
+            return await dead_letters.land(opened, envelope.pack(letters))
+
+
+def _letter(event: bytes, correlation_id: str, reason: Reason, message: str) -> bytes:
+    # A batch that is stored again after an outage must not make a second letter of the same event.
+    identity = uuid.UUID(bytes=hashlib.sha256(correlation_id.encode() + event).digest()[:16])
+    rejection = refused(event, reason, message)
+    return envelope.dead_letter(event, rejection, correlation_id, datetime.now(UTC).isoformat(), identity=identity)

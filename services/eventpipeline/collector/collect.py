@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from eventpipeline import envelope
-from eventpipeline.collector.batches import Batch, BatchStore
+from eventpipeline.collector.batches import BatchStore, Packed
 from eventpipeline.collector.metrics import CollectorMetrics
-from eventpipeline.envelope import requests_of
 from eventpipeline.sources import Source
+from eventpipeline.store import StoreUnavailable
 from eventpipeline.stream import DEAD, Message, Puller, Stream, StreamUnavailable, acknowledge, give_back, keep_alive
 from eventpipeline.telemetry import Health, log
 
 _log = log("collector")
 _MAX_MESSAGES = 1000
 _WAIT_SECONDS = 5.0
-_LOOK_EVERY = 2.0
-_RETRY_EVERY = 1.0
+_FOLD_EVERY = 30.0
+_FIRST_DELAY, _LAST_DELAY = 0.1, 1.0
 
 T = TypeVar("T")
 Store = Callable[[Sequence[Message]], Awaitable[None]]
@@ -37,6 +38,7 @@ class Collector:
         health: Health,
         *,
         batch_bytes: int,
+        look_seconds: float = 2.0,
     ) -> None:
         self._source = source
         self._stream = stream
@@ -44,27 +46,28 @@ class Collector:
         self._metrics = metrics
         self._health = health
         self._batch_bytes = batch_bytes
+        self._look_seconds = look_seconds
         self._stopping = asyncio.Event()
-        self._held: set[Message] = set()
 
     async def run(self) -> None:
-        background = [asyncio.create_task(keep_alive(self._held)), asyncio.create_task(self._look())]
-        try:
-            await asyncio.gather(self._collect(self._source.name, self._store_events), self._collect(DEAD, self._land))
-        finally:
-            for task in background:
-                task.cancel()
+        with contextlib.suppress(TimeoutError):  # a moment, so that an ordinary start warns of nothing
+            await asyncio.wait_for(self._stream.connected(), 2.0)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._look())
+            group.create_task(self._fold())
+            group.create_task(self._collect(self._source.name, self._store_events))
+            group.create_task(self._collect(DEAD, self._land))
 
     def stop(self) -> None:
-        """Lets the batch that is being stored be the last one."""
+        """Lets the batch that is being stored be the last one; where the store is away it is given back."""
         self._stopping.set()
+        self._store.give_up()
 
     async def _collect(self, name: str, store: Store) -> None:
-        connecting = asyncio.create_task(self._stream.connected())
-        if not await self._unless_stopped(connecting):
-            connecting.cancel()
+        delay = _FIRST_DELAY
         while not self._stopping.is_set():
             self._health.beat()
+            started = time.monotonic()
             try:
                 puller = await self._stream.puller(name)
                 try:
@@ -72,28 +75,35 @@ class Collector:
                 finally:
                     await puller.close()
             except StreamUnavailable as error:
-                _log.warning("the stream gives nothing", stream=name, error=str(error), retry_seconds=_RETRY_EVERY)
+                if time.monotonic() - started > _WAIT_SECONDS:
+                    delay = _FIRST_DELAY  # it did give something meanwhile
+                tell = _log.warning if delay == _FIRST_DELAY else _log.debug
+                tell("the stream gives nothing", stream=name, error=str(error))
                 self._stream.forget(name)
-                await asyncio.sleep(_RETRY_EVERY)
+                await self._pause(delay)
+                delay = min(delay * 2, _LAST_DELAY)
 
     async def _pull(self, puller: Puller, store: Store) -> None:
-        """Stores one batch while the next one is fetched."""
-        fetching = self._fetch(puller)
+        """Stores one batch while the next one is fetched; what is not stored in the end is given back."""
+        held: set[Message] = set()
+        keeping = asyncio.create_task(keep_alive(held))
+        fetching = self._fetch(puller, held)
         try:
             while await self._unless_stopped(fetching):
                 messages = fetching.result()
-                fetching = self._fetch(puller)
+                fetching = self._fetch(puller, held)
                 self._health.beat()
                 if messages:
                     await store(messages)
+                    held.difference_update(messages)
                     await acknowledge(messages)
-                    self._held.difference_update(messages)
+        except StoreUnavailable as error:
+            _log.warning("what is in hand is given back, since the store takes nothing", error=str(error))
         finally:
             fetching.cancel()
-            left = (await asyncio.gather(fetching, return_exceptions=True))[0]
-            if isinstance(left, list):
-                await give_back(left)
-                self._held.difference_update(left)
+            keeping.cancel()
+            await asyncio.gather(fetching, keeping, return_exceptions=True)
+            await give_back(held)
 
     async def _unless_stopped(self, task: asyncio.Task[T]) -> bool:
         """Waits until `task` is done, or the collector is told to stop; says whether to go on."""
@@ -102,36 +112,49 @@ class Collector:
         stopping.cancel()
         return not self._stopping.is_set()
 
-    def _fetch(self, puller: Puller) -> asyncio.Task[list[Message]]:
+    async def _pause(self, seconds: float) -> None:
+        """Waits so long, or until the collector is told to stop."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    def _fetch(self, puller: Puller, held: set[Message]) -> asyncio.Task[list[Message]]:
         async def fetch() -> list[Message]:
             messages = await puller.fetch(_MAX_MESSAGES, self._batch_bytes, _WAIT_SECONDS)
-            self._held.update(messages)
+            held.update(messages)
             return messages
 
         return asyncio.create_task(fetch())
 
     async def _store_events(self, messages: Sequence[Message]) -> None:
         started = time.perf_counter()
-        requests = tuple(run for message in messages for run in requests_of(message.headers))
-        stored = await self._store.store(Batch(envelope.join(message.data for message in messages), requests))
+        packed = [Packed(message.data, tuple(envelope.requests_of(message.headers))) for message in messages]
+        stored = await self._store.store(packed)
         seconds = time.perf_counter() - started
         self._metrics.processed.inc(stored.events)
         self._metrics.duplicates.inc(stored.events - stored.new)
         self._metrics.batch_events.observe(stored.events)
         self._metrics.batch_seconds.observe(seconds)
+        identities = [run.correlation_id for message in packed for run in message.requests]
         _log.info(
-            "stored", events=stored.events, new=stored.new, refused=stored.refused, messages=len(messages),
-            milliseconds=round(seconds * 1000, 1), correlationIds=[run.correlation_id for run in requests[:10]],
+            "stored", events=stored.events, new=stored.new, refused=len(stored.letters), messages=len(messages),
+            milliseconds=round(seconds * 1000, 1), correlationIds=identities[:10],
         )  # fmt: skip
 
     async def _land(self, messages: Sequence[Message]) -> None:
-        landed = await self._store.land(envelope.join(message.data for message in messages))
+        landed = await self._store.land([message.data for message in messages])
         self._metrics.dead_letters.inc(landed)
         _log.info("landed dead letters", letters=landed, messages=len(messages))
 
+    async def _fold(self) -> None:
+        """Keeps what reports have to add up small."""
+        while not self._stopping.is_set():
+            await self._pause(_FOLD_EVERY)
+            if folded := await self._store.fold():
+                _log.debug("folded demographics", rows=folded)
+
     async def _look(self) -> None:
         """Shows the lag, and trims what is stored."""
-        while True:
+        while not self._stopping.is_set():
             try:
                 lag = await self._stream.lag(self._source.name)
                 self._metrics.lag_messages.set(lag.pending_messages)
@@ -142,4 +165,4 @@ class Collector:
                         _log.info("trimmed", stream=name, messages=gone)
             except StreamUnavailable as error:
                 _log.debug("the lag is not known", error=str(error))
-            await asyncio.sleep(_LOOK_EVERY)
+            await self._pause(self._look_seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -47,7 +48,8 @@ def create_app(
 ) -> Starlette:
     """The application over an already started `stream`."""
     metrics = GatewayMetrics(registry, settings.sources)
-    in_flight = InFlight(settings.max_in_flight_bytes)
+    # A body of the size that is taken must have room at least when it is alone.
+    in_flight = InFlight(max(settings.max_in_flight_bytes, settings.max_body_bytes))
     metrics.in_flight_bytes.set_function(lambda: in_flight.bytes)
     ingest = Ingest(
         sources, stream, metrics, ack_timeout=settings.ack_timeout_seconds, retention_days=settings.retention_days
@@ -86,7 +88,7 @@ class _EventsEndpoint:
     async def _take(self, request: Request) -> Response:
         identity = correlation_id.get() or ""
         with Body(request, self._in_flight, self._settings.max_body_bytes) as body:
-            events = events_of(await body.read(), body.media_type)
+            events = await events_of(await body.read(), body.media_type)
             try:
                 outcome = await self._ingest.take(events, identity, traceparent_of(request.headers))
             except StreamFull as error:
@@ -101,7 +103,7 @@ def _answer(outcome: Outcome, identity: str) -> Response:
     counts: dict[str, Any] = {
         "accepted": outcome.accepted,
         "rejected": outcome.rejected,
-        "errors": outcome.errors,
+        "errors": sorted(outcome.errors, key=itemgetter("index")),
     }
     if outcome.rejected and not outcome.accepted:
         return Problem(422, "every event is invalid; see errors", **counts).response()
@@ -141,7 +143,7 @@ def _goes_on(message: Message) -> bool:
 
 async def run(settings: GatewaySettings) -> None:
     """Runs the gateway until it is told to stop."""
-    configure_logging("gateway", settings.log_level)
+    configure_logging("gateway", level=settings.log_level, environment=settings.environment)
     sources = load(settings.sources)
     health = Health()
     stream = Stream(settings, "gateway")

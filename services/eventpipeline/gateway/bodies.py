@@ -3,16 +3,19 @@
 Problem 413    the body is larger than the limit, before or after decompression
 Problem 415    the content type or encoding is not taken
 Problem 400    the body is cut short, is not gzip, or is not JSON
+Problem 408    nothing more of the body comes
 Problem 503    too many bytes of bodies are held already
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import zlib
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -25,11 +28,14 @@ MAX_EVENTS = 250_000
 
 _MAX_COMMAS = 4_000_000
 """Above it a body could have so many elements that they are cut one at a time, which is slow and needs no memory."""
+_STALL_SECONDS = 30.0
+"""How long a body may stand still; one that never comes would keep its announced bytes from all others."""
 
 _PIECE = 1024 * 1024
 _RETRY_AFTER = 2
 _JSON = "application/json"
 _NDJSON = "application/x-ndjson"
+_BOM = b"\xef\xbb\xbf"
 
 
 class InFlight:
@@ -51,8 +57,11 @@ class InFlight:
 class Body:
     """One request's body. Leaving the context gives its bytes back to `InFlight`."""
 
-    def __init__(self, request: Request, in_flight: InFlight, max_bytes: int) -> None:
+    def __init__(
+        self, request: Request, in_flight: InFlight, max_bytes: int, *, stall_seconds: float = _STALL_SECONDS
+    ) -> None:
         self._request = request
+        self._stall_seconds = stall_seconds
         self._in_flight = in_flight
         self._max_bytes = max_bytes
         self._taken = 0
@@ -93,12 +102,19 @@ class Body:
         return b"".join(pieces)
 
     async def _raw(self) -> AsyncIterator[bytes]:
+        stream = aiter(self._request.stream())
         try:
-            async for piece in self._request.stream():
+            while True:
+                async with asyncio.timeout(self._stall_seconds):
+                    piece = await anext(stream, None)
+                if piece is None:
+                    break
                 yield piece
-            self._request.state.body_was_read = True
         except ClientDisconnect:
             raise Problem(400, "the body ended before its announced length") from None
+        except TimeoutError:
+            raise Problem(408, f"nothing more of the body came for {self._stall_seconds:g} s; send it again") from None
+        self._request.state.body_was_read = True
 
     async def _gunzipped(self) -> AsyncIterator[bytes]:
         inflate = zlib.decompressobj(wbits=31)
@@ -137,33 +153,37 @@ def _media_type(request: Request) -> str:
 # --- cutting ---------------------------------------------------------------------------------------------------------
 
 _raw_elements = msgspec.json.Decoder(list[msgspec.Raw])
-_LINE = re.compile(rb"[^\r\n]+")
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{},]', re.DOTALL)
+_LINE = re.compile(rb"[^\n]+")
+# To the next bracket or comma outside of strings. Possessive, and content with a string that never ends: anything else
+# needs memory, or time squared, for the body that is made to need it.
+_TO_TOKEN = re.compile(rb'[^"\[\]{},]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"?[^"\[\]{},]*+)*+[\[\]{},]', re.DOTALL)
 _SPACE = b" \t\r\n"
 
 
-def events_of(body: bytes, media_type: str) -> Iterable[Any]:
+async def events_of(body: bytes, media_type: str) -> Sequence[Any]:
     """The events of a body, each as its own JSON text (bytes, or a buffer over the body), not parsed.
 
-    Raises Problem 400 where the body is no JSON document, 422 where it is neither object nor array, and while it is
-    iterated 413 above `MAX_EVENTS`. An element may still be anything: a fault within it is that event's alone.
+    Raises Problem 400 where the body is no JSON document, 422 where it is neither object nor array, 413 above
+    `MAX_EVENTS`. An element may still be anything: a fault within it is that event's alone.
     """
+    text = body.removeprefix(_BOM).strip(_SPACE)
     if media_type == _NDJSON:
-        return _bounded(line for match in _LINE.finditer(body) if (line := match[0].strip(_SPACE)))
-    text = body.strip(_SPACE)
+        return _bounded(line for match in _LINE.finditer(text) if (line := match[0].strip(_SPACE)))
     if not text.startswith(b"["):
         _check_document(text)
         return (text,)
-    if text.count(b",") > _MAX_COMMAS:
-        return _bounded(_cut(text))
-    try:
-        elements: list[Any] = _raw_elements.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        # One event that no parser likes must not take the others with it.
-        if all(_is_no_json(element) for element in _cut(text)):
-            raise Problem(400, f"the body is not JSON: {error}") from None
-        return _bounded(_cut(text))
-    return elements if len(elements) <= MAX_EVENTS else _bounded(elements)
+    if text.count(b",") <= _MAX_COMMAS:
+        with contextlib.suppress(msgspec.DecodeError, RecursionError):
+            return _bounded(_raw_elements.decode(text))
+    # Cut by hand: one event that no parser likes must not take the others with it. In a thread, since it is slow.
+    return await asyncio.to_thread(_cut_apart, text)
+
+
+def _cut_apart(text: bytes) -> Sequence[bytes]:
+    elements = _bounded(_cut(text))
+    if elements and all(map(_is_no_json, elements)):
+        raise Problem(400, "the body is not JSON, nor is any of its elements; send a JSON array of events")
+    return elements
 
 
 def _check_document(text: bytes) -> None:
@@ -178,7 +198,7 @@ def _is_no_json(text: bytes) -> bool:
         msgspec.json.decode(text, type=msgspec.Raw)
     except msgspec.DecodeError:
         try:  # msgspec takes no lone surrogate, which JSON's grammar allows
-            json.loads(text, parse_constant=_no_constant)
+            json.loads(text.decode(), parse_constant=_no_constant)
         except (ValueError, RecursionError):
             return True
     except RecursionError:
@@ -190,30 +210,31 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _bounded(events: Iterable[Any]) -> Iterator[Any]:
-    for count, event in enumerate(events):
-        if count == MAX_EVENTS:
-            raise Problem(413, f"the body has more than {MAX_EVENTS} events; send fewer in one request")
-        yield event
+def _bounded(events: Iterable[Any]) -> Sequence[Any]:
+    listed = events if isinstance(events, list) else list(islice(events, MAX_EVENTS + 1))
+    if len(listed) > MAX_EVENTS:
+        raise Problem(413, f"the body has more than {MAX_EVENTS} events; send fewer in one request")
+    return listed
 
 
 def _cut(text: bytes) -> Iterator[bytes]:
     """The elements of a JSON array, found by its brackets and commas alone."""
-    depth, start = 0, 1
-    for token in _TOKEN.finditer(text):
-        match text[token.start()]:
+    depth, start, position = 0, 1, 0
+    while token := _TO_TOKEN.match(text, position):
+        position = token.end()
+        match text[position - 1]:
             case 0x5B | 0x7B:  # [ {
                 depth += 1
             case 0x2C if depth == 1:  # ,
-                yield text[start : token.start()].strip(_SPACE)
-                start = token.end()
+                yield text[start : position - 1].strip(_SPACE)
+                start = position
             case 0x5D | 0x7D:  # ] }
                 depth -= 1
                 if depth == 0:
-                    last = text[start : token.start()].strip(_SPACE)
+                    last = text[start : position - 1].strip(_SPACE)
                     if last or start > 1:
                         yield last
-                    if token.end() < len(text):
+                    if position < len(text):
                         raise Problem(400, "the body is not JSON: something follows the array")
                     return
     raise Problem(400, "the body is not JSON: the array is not closed")

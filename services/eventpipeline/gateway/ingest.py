@@ -101,40 +101,41 @@ class _Request:
     async def sort(self, events: Iterable[Any]) -> None:
         """Groups the events by source into messages, and sends each message off when it is full."""
         validators = self._ingest._validators
-        packs = {name: _Pack() for name in validators}
+        plain = {name: _Pack() for name in validators}
+        large = {name: _Pack() for name in validators}
         for index, event in enumerate(events):
             length = len(memoryview(event))
             try:
                 name = source_of(event).source
+                packs = plain if fits_fast_path(length) else large
                 pack = packs[name]
             except (msgspec.MsgspecError, KeyError, RecursionError):
                 self._reject(index, event, fault_without_source(bytes(event), validators))
                 await self._yield_after(length)
                 continue
-            if not fits_fast_path(length):
-                await self._send_each(name, [(index, event)])
-                continue
-            if pack.bytes + length > PACKED_BYTES - 2:
-                await self._send(name, pack)
+            if pack.events and pack.bytes + length > PACKED_BYTES - 2:
+                await self._send(name, pack, together=packs is plain)
                 pack = packs[name] = _Pack()
             pack.add(index, event, length)
-        for name, pack in packs.items():
-            if pack.events:
-                await self._send(name, pack)
+        for packs in (plain, large):
+            for name, pack in packs.items():
+                if pack.events:
+                    await self._send(name, pack, together=packs is plain)
 
-    async def _send(self, name: str, pack: _Pack) -> None:
-        packed = envelope.pack(pack.events)
-        if self._ingest._validators[name].all_valid(packed) and self._all_recent(packed):
-            self._publish(name, packed, len(pack.events))
-            await asyncio.sleep(0)
-        else:
-            await self._send_each(name, list(zip(pack.indices, pack.events, strict=True)))
+    async def _send(self, name: str, pack: _Pack, *, together: bool) -> None:
+        if together:
+            packed = envelope.pack(pack.events)
+            if self._ingest._validators[name].all_valid(packed) and self._all_recent(packed):
+                self._publish(name, packed, len(pack.events))
+                await asyncio.sleep(0)
+                return
+        await self._send_each(name, pack)
 
-    async def _send_each(self, name: str, events: list[tuple[int, Any]]) -> None:
+    async def _send_each(self, name: str, pack: _Pack) -> None:
         """Looks at each event on its own, and sends the valid ones."""
         validator = self._ingest._validators[name]
         valid = []
-        for position, (index, event) in enumerate(events):
+        for position, (index, event) in enumerate(zip(pack.indices, pack.events, strict=True)):
             text = bytes(event)
             fault = validator.fault(text) or self._too_old(text)
             if fault:

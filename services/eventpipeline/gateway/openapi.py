@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from eventpipeline import __version__
-from eventpipeline.events import DECIMAL_PATTERN, INSTANT_PATTERN
+from eventpipeline.events import DECIMAL_PATTERN, INSTANT_PATTERN, MAX_NUMBER
 from eventpipeline.settings import GatewaySettings
 from eventpipeline.sources import FUNNEL_STAGES, FunnelStage, Schema, Source
 
@@ -75,6 +75,7 @@ def openapi(sources: tuple[Source, ...], settings: GatewaySettings) -> dict[str,
         "responses": {
             "202": _json("Every valid event is stored durably.", {"$ref": "#/components/schemas/Taken"}),
             "400": _problem("The body is not JSON, is cut short, or is not gzip."),
+            "408": _problem("The body stands still."),
             "413": _problem("The body is too large, or has too many events."),
             "415": _problem("The content type or encoding is not taken."),
             "422": _problem("Every event is invalid, or the body is neither an object nor an array."),
@@ -119,6 +120,8 @@ def _schema(schema: Schema) -> dict[str, Any]:
         made |= {"format": "date-time", "pattern": INSTANT_PATTERN}
     elif schema.format == "decimal":
         made |= {"pattern": DECIMAL_PATTERN}
+    if "integer" in schema.types or "number" in schema.types:
+        made = {"minimum": -MAX_NUMBER, "maximum": MAX_NUMBER} | made
     return made
 
 

@@ -35,10 +35,9 @@ _READY_LINE = 7
 _OPTIONS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
-    "shared_buffers": "256MB",
+    "shared_buffers": "512MB",
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
-    "wal_compression": "pglz",
     "random_page_cost": "1.1",
     "jit": "off",
     "log_line_prefix": "%m [%p] ",

@@ -87,7 +87,7 @@ class _Assets(StaticFiles):
 
 async def run(settings: ReporterSettings) -> None:
     """Runs the reporter until it is told to stop."""
-    configure_logging("reporter", settings.log_level)
+    configure_logging("reporter", level=settings.log_level, environment=settings.environment)
     health = Health()
     store = pool.open_pool(settings.database_url, name="reporter", read_only=True, max_size=_CONNECTIONS)
     stream = Stream(settings, "reporter")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
 FunnelStage = Literal["top", "bottom"]
@@ -128,7 +128,8 @@ class Source(SourceModel):
 
     @model_validator(mode="after")
     def _pointers_lead_somewhere(self) -> Source:
-        pointers = [self.user, *(item.pointer for item in (*self.averages, *self.distributions))]
+        pointers = [self.user, *(average.pointer for average in self.averages)]
+        pointers += [distribution.pointer for distribution in self.distributions]
         pointers += [self.transactions.amount] if self.transactions else []
         pointers += [self.campaign] if self.campaign else []
         for pointer in pointers:
@@ -140,18 +141,24 @@ class Source(SourceModel):
 BUILT_IN: tuple[str, ...] = ("facebook", "tiktok")
 
 
+def _known(name: str) -> str:
+    if name not in BUILT_IN:
+        raise ValueError(f"there is no source {name!r}; known are {', '.join(BUILT_IN)}")
+    return name
+
+
+KnownSource = Annotated[str, AfterValidator(_known)]
+"""The name of a source that there is."""
+
+
 @cache
 def built_in(name: str) -> Source:
-    """The source `name` that comes with the project.
-
-    Raises KeyError for a name that is not one of `BUILT_IN`.
-    """
-    if name not in BUILT_IN:
-        raise KeyError(f"there is no source {name!r}; known are {', '.join(BUILT_IN)}")
+    """The source `name` that comes with the project. Raises ValueError for a name that is not one of `BUILT_IN`."""
+    _known(name)
     text = (Path(__file__).parent / f"{name}.yaml").read_text(encoding="utf-8")
     return Source.model_validate(yaml.safe_load(text))
 
 
 def load(names: Sequence[str]) -> tuple[Source, ...]:
-    """The sources of these names, in this order. Raises KeyError for an unknown one."""
+    """The sources of these names, in this order. Raises ValueError for an unknown one."""
     return tuple(built_in(name) for name in names)

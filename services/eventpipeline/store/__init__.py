@@ -2,8 +2,8 @@
 
 StoreError
 ├── StoreUnavailable       Postgres is away or in trouble; the same call may be made again
-├── Refused                Postgres refuses these values (SQLSTATE class 22 or 23) and always will
-└── SchemaMismatch         the database's schema is too old or too new for this release
+│   └── SchemaMismatch     the database's schema is too old or too new for this release
+└── Refused                Postgres refuses these values (SQLSTATE class 22, 23 or 54) and always will
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ class StoreUnavailable(StoreError):  # noqa: N818
     """Postgres does not answer, or cannot go on."""
 
 
+class SchemaMismatch(StoreUnavailable):
+    """The schema of the database and this release do not go together; the message says what to do."""
+
+
 class Refused(StoreError):  # noqa: N818
     """Postgres refuses the values themselves."""
-
-
-class SchemaMismatch(StoreError):  # noqa: N818
-    """The schema of the database and this release do not go together; the message says what to do."""

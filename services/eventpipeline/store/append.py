@@ -17,6 +17,9 @@ from eventpipeline.store.pool import translated
 from eventpipeline.store.schema import VERSION
 from eventpipeline.store.statements import statement
 
+_FOLDED_AT_ONCE = 1000
+"""Rows of batches; so many take well under a second."""
+
 
 @dataclass(frozen=True, slots=True)
 class Appended:
@@ -24,8 +27,8 @@ class Appended:
 
     new: int
     """Events that were not stored before, and are counted now."""
-    beyond_retention: tuple[bytes, ...] = ()
-    """Events of a day that retention has dropped, as JSON text; they were not stored."""
+    beyond_retention: tuple[int, ...] = ()
+    """Positions in the batch, from 0, of events of a day that retention has dropped; they were not stored."""
 
 
 class Json(bytes):
@@ -76,13 +79,13 @@ class Appender:
         parameters = {
             "events": Json(packed),
             "starts": starts,
-            "correlation_ids": [run.correlation_id for run in requests],
+            "correlation_ids": [run.correlation_id or None for run in requests],
         }
         with translated():
             cursor = await connection.execute(self._statement, parameters, prepare=True)
             row = await cursor.fetchone()
         assert row is not None
-        version, min_compatible, new, any_day_dropped = row
+        version, min_compatible, new, beyond_retention = row
         if version is None or version < VERSION:
             raise SchemaMismatch(
                 f"the database has schema {version}, this release needs {VERSION}; run `eventpipeline migrate`"
@@ -92,8 +95,22 @@ class Appender:
                 f"the database has schema {version}, which needs a release that knows schema {min_compatible}; "
                 f"this one knows {VERSION}: use the newer release"
             )
-        if not any_day_dropped:
-            return Appended(new)
+        return Appended(new, tuple(beyond_retention or ()))
+
+
+async def fold_demographics(connection: AsyncConnection[Any], source: str) -> int:
+    """Folds what batches of `source` counted into the rollup by hour; returns how many rows were folded.
+
+    Reports are exact before and after; they only read less. Raises StoreUnavailable.
+    """
+    folded = 0
+    while True:
+        parameters = {"source": source, "limit": _FOLDED_AT_ONCE}
         with translated():
-            cursor = await connection.execute(statement("beyond_retention"), {"events": Json(packed)})
-            return Appended(new, tuple(event.encode() for (event,) in await cursor.fetchall()))
+            cursor = await connection.execute(statement("fold_demographics"), parameters)
+            row = await cursor.fetchone()
+        assert row is not None
+        taken: int = row[0]
+        folded += taken
+        if taken < _FOLDED_AT_ONCE:
+            return folded

@@ -72,10 +72,13 @@ def _make(connection: psycopg.Connection[Any], day: date) -> bool:
 def _drop(connection: psycopg.Connection[Any], day: date) -> date:
     with connection.transaction():
         connection.execute("INSERT INTO dropped_days (day) VALUES (%s) ON CONFLICT DO NOTHING", (day,))
-        connection.execute(sql.SQL("DROP TABLE {}").format(sql.Identifier(_name(day))))
+        # Another `maintain` may have been here meanwhile.
+        connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(_name(day))))
     return day
 
 
 def _drop_from_default(connection: psycopg.Connection[Any], last: date) -> None:
     with connection.transaction():
+        # An append that waits for a row that goes must see, when it goes on, that its day is dropped.
+        connection.execute("LOCK TABLE events IN SHARE ROW EXCLUSIVE MODE")
         connection.execute(statement("drop_from_default"), {"last": last})

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import AsyncConnection, errors
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from eventpipeline.store import Refused, StoreUnavailable
+from eventpipeline.store import Refused, SchemaMismatch, StoreUnavailable
 
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
 
@@ -22,19 +22,21 @@ _SESSION = {
     "idle_in_transaction_session_timeout": "60s",
 }
 _READ_ONLY = {"default_transaction_read_only": "on", "statement_timeout": "30s"}
+_READ_WRITE = {"lock_timeout": "30s"}  # who waits longer, for a migration say, tries again and shows that it does
 
 
 def open_pool(database_url: str, *, name: str, read_only: bool, max_size: int) -> Pool:
     """A pool of connections, not yet opened: `await pool.open(wait=False)` lets a service start before Postgres."""
-    session = _SESSION | (_READ_ONLY if read_only else {})
+    session = _SESSION | (_READ_ONLY if read_only else _READ_WRITE)
     options = " ".join(f"-c {key}={value}" for key, value in session.items())
     return AsyncConnectionPool(
         database_url,
         min_size=1,
         max_size=max_size,
         open=False,
-        timeout=5.0,
-        reconnect_timeout=float("inf"),
+        timeout=5.0 if read_only else 2.0,  # a collector never waits for its own connections, only for Postgres
+        # Its waits double without an end until it gives up; then the next caller has it begin anew.
+        reconnect_timeout=5.0,
         check=AsyncConnectionPool.check_connection,
         kwargs={
             "autocommit": True,
@@ -62,8 +64,12 @@ def translated() -> Any:
     """Turns psycopg's errors into the store's: what Postgres refuses for ever, and everything else."""
     try:
         yield
-    except (errors.DataError, errors.IntegrityError) as error:
+    except (errors.DataError, errors.IntegrityError, errors.ProgramLimitExceeded, errors.StatementTooComplex) as error:
         raise Refused(_one_line(error)) from error
+    except (errors.UndefinedTable, errors.UndefinedColumn) as error:
+        raise SchemaMismatch(
+            f"the database has not the schema of this release ({_one_line(error)}); run `eventpipeline migrate`"
+        ) from error
     except (psycopg.Error, PoolTimeout, OSError) as error:
         raise StoreUnavailable(f"Postgres did not answer: {_one_line(error)}") from error
 

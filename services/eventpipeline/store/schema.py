@@ -15,7 +15,7 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from eventpipeline.store import SchemaMismatch
+from eventpipeline.store import SchemaMismatch, StoreError
 from eventpipeline.store.pool import translated
 from eventpipeline.store.statements import statement
 
@@ -61,7 +61,7 @@ def migrate(database_url: str, available: tuple[Migration, ...] | None = None) -
 
     Each migration is one transaction, all under an advisory lock, so that any number of services may call this at
     the same time. Raises SchemaMismatch where the database is newer than this release can work with, or where an
-    applied migration was changed since; StoreUnavailable.
+    applied migration was changed since; StoreError where a migration fails; StoreUnavailable.
     """
     available = migrations() if available is None else available
     with translated(), psycopg.connect(database_url, autocommit=True, connect_timeout=5) as connection:
@@ -100,10 +100,15 @@ def _check(applied: dict[int, _Applied], available: tuple[Migration, ...]) -> No
 
 
 def _apply(connection: psycopg.Connection[Any], migration: Migration) -> str:
-    with connection.transaction():
-        connection.execute(migration.text)
-        connection.execute(
-            "INSERT INTO schema_versions (version, name, checksum, min_compatible) VALUES (%s, %s, %s, %s)",
-            (migration.version, migration.name, migration.checksum, migration.min_compatible),
-        )
+    try:
+        with connection.transaction():
+            connection.execute(migration.text)
+            connection.execute(
+                "INSERT INTO schema_versions (version, name, checksum, min_compatible) VALUES (%s, %s, %s, %s)",
+                (migration.version, migration.name, migration.checksum, migration.min_compatible),
+            )
+    except psycopg.OperationalError:
+        raise  # Postgres is away, or somebody holds a lock
+    except psycopg.Error as error:
+        raise StoreError(f"migration {migration.name} failed, and nothing of it was applied: {error}") from error
     return migration.name

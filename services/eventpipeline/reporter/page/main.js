@@ -60,7 +60,8 @@ async function refreshReports(signal) {
   const main = byId("reports");
   const scope = [range.words, source].filter(Boolean).join(", ");
   let period = null;
-  const report = async (name) => get(`reports/${name}`, query(await period, source), signal);
+  const report = async (name, change = {}) =>
+    get(`reports/${name}`, { ...query(await period, source), ...change }, signal);
   const context = async () => ({ period: await period, range, source, hues: hues(), widen: widenButton(range) });
   period = periodOf(range, source, now() / 1000, signal);
   const results = await Promise.allSettled([
@@ -69,7 +70,7 @@ async function refreshReports(signal) {
       revenue.show(answer, await context());
       tiles.revenue(answer, scope);
     }),
-    report("demographics").then(async (answer) => demographics.show(answer, await context())),
+    report("demographics", { interval: null }).then(async (answer) => demographics.show(answer, await context())),
     get("dead-letters", { limit: 20 }, signal).then((answer) => deadLetters.show(answer, { hues: hues(), now })),
   ]);
   if (signal.aborted) return;

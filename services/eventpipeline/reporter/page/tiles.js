@@ -51,7 +51,7 @@ export class Tiles {
     );
 
     const { total: dead, pendingMessages } = deadLetters;
-    const share = dead === 0 ? "nothing was refused" : `${percent(dead / (dead + stored))} of what was sent`;
+    const share = dead === 0 ? "nothing was refused" : `${percent(dead / (dead + stored))} of all sent`;
     this.#set("dead", dead, count(dead), pendingMessages ? `${share}, ${count(pendingMessages)} landing` : share);
   }
 

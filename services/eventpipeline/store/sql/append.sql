@@ -1,7 +1,8 @@
 -- Stores one batch of events of one source, and counts exactly those that were new.
 --
--- Nothing is done where the schema is newer than this release understands, since a rollup might be missed; the
--- answer says so. Rows go in in the order of their identity and rollups in the order of their keys: two collectors
+-- Nothing is done where the schema is older than this release or newer than it understands, since a rollup might be
+-- missed; the answer says so. Events of a day that retention has dropped are left out, and the answer has their
+-- positions, from 0. Rows go in in the order of their identity and rollups in the order of their keys: two collectors
 -- that store the same events would deadlock otherwise.
 WITH schema AS (
     SELECT max(version) AS version, max(min_compatible) AS min_compatible FROM schema_versions
@@ -12,7 +13,7 @@ WITH schema AS (
         jsonb_to_recordset(%(events)s)
         AS ("eventId" text, "timestamp" timestamptz, "funnelStage" text, "eventType" text, data jsonb)
     ) WITH ORDINALITY AS e (event_id, "timestamp", funnel_stage, event_type, data, position)
-    WHERE (SELECT min_compatible FROM schema) <= {version}
+    WHERE (SELECT version >= {version} AND min_compatible <= {version} FROM schema)
 ), new AS (
     INSERT INTO events (source, event_id, "timestamp", funnel_stage, event_type,
                         user_id, campaign_id, transaction, amount, currency, correlation_id, data)
@@ -37,13 +38,18 @@ WITH schema AS (
         amounts = r.amounts + excluded.amounts,
         revenue = r.revenue + excluded.revenue
 ), spread AS (
-    INSERT INTO rollup_demographics AS r (hour, source, dimension, value, events, total)
-    SELECT hour, {source}, dimension, value, events, total
+    INSERT INTO rollup_demographics_batch (hour, source, dimension, value, events, total)
+    SELECT hour, {source}, dimension, array_agg(value), array_agg(events), array_agg(total)
     FROM ({spread}) AS spread
-    ORDER BY dimension, hour, value
-    ON CONFLICT (source, dimension, hour, value) DO UPDATE
-    SET events = r.events + excluded.events,
-        total = r.total + excluded.total
+    GROUP BY hour, dimension
 )
 SELECT (SELECT version FROM schema), (SELECT min_compatible FROM schema),
-       (SELECT count(*) FROM new), EXISTS (SELECT FROM dropped_days)
+       (SELECT count(*) FROM new),
+       CASE WHEN EXISTS (SELECT FROM dropped_days) THEN ARRAY(
+           SELECT position - 1
+           FROM ROWS FROM (
+               jsonb_to_recordset(%(events)s) AS ("timestamp" timestamptz)
+           ) WITH ORDINALITY AS e ("timestamp", position)
+           JOIN dropped_days ON day = ("timestamp" AT TIME ZONE 'UTC')::date
+           ORDER BY position
+       ) END

@@ -1,0 +1,23 @@
+"""NATS JetStream: one stream a source, one durable consumer shared by its collectors, one stream of dead letters.
+
+The only package that speaks to NATS. Streams keep their messages by limits with discard-new and no age: the server
+never deletes an event that is not stored. What is stored is trimmed by `Stream.trim`.
+"""
+
+from eventpipeline.stream.errors import StreamError, StreamFull, StreamUnavailable
+from eventpipeline.stream.pull import Message, Puller, acknowledge, give_back, keep_alive
+from eventpipeline.stream.streams import DEAD, Lag, Stream
+
+__all__ = [
+    "DEAD",
+    "Lag",
+    "Message",
+    "Puller",
+    "Stream",
+    "StreamError",
+    "StreamFull",
+    "StreamUnavailable",
+    "acknowledge",
+    "give_back",
+    "keep_alive",
+]

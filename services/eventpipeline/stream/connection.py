@@ -1,0 +1,110 @@
+"""One connection to NATS, kept for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import nats.errors
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+
+from eventpipeline.stream.errors import StreamUnavailable, unavailable
+from eventpipeline.telemetry import log
+
+_FIRST_DELAY, _LAST_DELAY = 0.1, 2.0
+_log = log("stream")
+
+
+class Connection:
+    """Connects in the background and for ever: a service starts, and answers, while NATS is away."""
+
+    def __init__(self, url: str, name: str, on_lost: Callable[[], None]) -> None:
+        self._url = url
+        self._name = name
+        self._on_lost = on_lost
+        self._context: JetStreamContext | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._first = asyncio.Event()
+        self.client = Client()
+
+    def start(self) -> None:
+        self._connecting = asyncio.create_task(self._connect())
+
+    async def first(self) -> None:
+        """Waits for the first connection."""
+        await self._first.wait()
+
+    async def close(self) -> None:
+        while self._connecting and not self._connecting.done():
+            # More than once, since the client may swallow a cancellation while it connects.
+            self._connecting.cancel()
+            await asyncio.wait((self._connecting,), timeout=1.0)
+
+    def jetstream(self) -> JetStreamContext:
+        """Raises StreamUnavailable where there is no connection now."""
+        if self._context is None or not self.client.is_connected:
+            raise StreamUnavailable("NATS is not connected")
+        return self._context
+
+    async def check(self) -> str | None:
+        """What is wrong with JetStream, or None where it answers."""
+        try:
+            await self.jetstream().account_info()
+        except StreamUnavailable as error:
+            return str(error)
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            return str(unavailable(error))
+        return None
+
+    async def _connect(self) -> None:
+        """Connects, and connects anew where the client has given up, as it does after some errors of the server."""
+        delay = _FIRST_DELAY
+        while True:
+            client, closed = Client(), asyncio.Event()
+            try:
+                await self._open(client, closed)
+                self.client, self._context = client, client.jetstream()
+                self._first.set()
+                _log.info("connected to NATS")
+                await closed.wait()
+                _log.warning("the connection to NATS has ended; connecting anew", error=str(client.last_error))
+                delay = _FIRST_DELAY
+            except (OSError, nats.errors.Error, TimeoutError) as error:
+                _log.warning("NATS is not reachable", error=str(error) or type(error).__name__, retry_seconds=delay)
+            finally:
+                with contextlib.suppress(nats.errors.Error, TimeoutError, OSError):
+                    await client.close()
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, _LAST_DELAY)
+
+    async def _open(self, client: Client, closed: asyncio.Event) -> None:
+        async def on_error(error: Exception) -> None:
+            _log.debug("nats", error=str(error) or type(error).__name__)
+
+        async def on_disconnect() -> None:
+            self._on_lost()
+            if not client.is_closed:
+                _log.warning("disconnected from NATS")
+
+        async def on_reconnect() -> None:
+            _log.info("reconnected to NATS")
+
+        async def on_closed() -> None:
+            closed.set()
+
+        await client.connect(
+            self._url.split(","),
+            name=self._name,
+            connect_timeout=2,
+            reconnect_time_wait=1,
+            max_reconnect_attempts=-1,
+            ping_interval=5,
+            max_outstanding_pings=2,
+            allow_reconnect=True,
+            error_cb=on_error,
+            disconnected_cb=on_disconnect,
+            reconnected_cb=on_reconnect,
+            closed_cb=on_closed,
+        )

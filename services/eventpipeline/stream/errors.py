@@ -1,0 +1,25 @@
+"""What can go wrong with the stream.
+
+StreamError
+└── StreamUnavailable      nothing was stored, as far as is known; the same message may be sent again
+    └── StreamFull         the stream is at its byte limit
+"""
+
+from __future__ import annotations
+
+
+class StreamError(Exception):
+    """The stream cannot do what was asked."""
+
+
+class StreamUnavailable(StreamError):  # noqa: N818
+    """JetStream did not acknowledge: away, disabled, or too slow."""
+
+
+class StreamFull(StreamUnavailable):
+    """The stream is at its byte limit, with events that are not stored yet."""
+
+
+def unavailable(error: BaseException) -> StreamUnavailable:
+    """An error of the client as ours."""
+    return StreamUnavailable(f"JetStream did not answer: {str(error) or type(error).__name__}")
