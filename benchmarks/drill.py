@@ -16,11 +16,13 @@ import random
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from benchmarks import machine
 from benchmarks.client import LoadFailed
@@ -91,23 +93,40 @@ class _Drill:
     asked: Asked
     folder: Path
     phases: dict[str, Phase] = field(default_factory=dict)
-    disk_mb: dict[str, float] = field(default_factory=dict)
+    disk_mb: dict[str, dict[str, float]] = field(default_factory=dict)
     deaths: list[str] = field(default_factory=list)
     done: bool = False
 
-    async def run(self, run: Running) -> None:
-        for name, seconds, seed, rate in (
-            ("true", self.asked.true_seconds, self.asked.seed, None),
-            # Another seed, or the two loads would have event ids in common.
-            ("ceiling", self.asked.ceiling_seconds, self.asked.seed + 1, self.asked.rate),
+    def run(self) -> None:
+        """Each load meets a pipeline of its own, with nothing stored yet, so that their order does not matter."""
+        for name, order in self._orders():
+            _tell(f"{name}: starting a pipeline")
+            data = self.folder / name
+
+            async def work(run: Running, name: str = name, order: Order = order, data: Path = data) -> None:
+                self.phases[name] = await measure(
+                    name,
+                    run,
+                    msgspec.structs.replace(order, url=run.gateway_url),
+                    drain_limit=self.asked.drain_limit,
+                    deaths=self.deaths,
+                    tell=_tell,
+                )
+                self.disk_mb[name] = {server: _disk_mb(data / server) for server in ("nats", "postgres")}
+
+            asyncio.run(up(resource.minimal(), Options(data, port_offset=_free_offset()), self.on_event, work))
+            if name not in self.phases:
+                return  # interrupted
+            shutil.rmtree(data)
+        self.done = True
+
+    def _orders(self) -> Iterator[tuple[str, Order]]:
+        for name, seconds, rate in (
+            ("true", self.asked.true_seconds, None),
+            ("ceiling", self.asked.ceiling_seconds, self.asked.rate),
         ):
             if seconds > 0:
-                order = Order(run.gateway_url, seconds, seed, str(self.folder), rate)
-                self.phases[name] = await measure(
-                    name, run, order, drain_limit=self.asked.drain_limit, deaths=self.deaths, tell=_tell
-                )
-        self.disk_mb = {name: _disk_mb(self.folder / "data" / name) for name in ("nats", "postgres")}
-        self.done = True
+                yield name, Order("", seconds, self.asked.seed, str(self.folder), rate)
 
     def on_event(self, event: Event) -> None:
         if event.kind == "died":
@@ -131,9 +150,7 @@ def main(arguments: Sequence[str]) -> int:
     ) as at:
         drill = _Drill(wanted, Path(at))
         try:
-            options = Options(drill.folder / "data", port_offset=_free_offset())
-            _tell("starting a pipeline")
-            asyncio.run(up(resource.minimal(), options, drill.on_event, drill.run))
+            drill.run()
         except (LocalError, ObserveError, DrillFailed, LoadFailed) as error:
             return _cannot(str(error))
         except KeyboardInterrupt:

@@ -36,7 +36,8 @@ _OPTIONS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
     "shared_buffers": "512MB",
-    "max_wal_size": "4GB",
+    # After a checkpoint every page of the key's index is logged whole once more: the fewer of them, the better.
+    "max_wal_size": "8GB",
     "checkpoint_timeout": "15min",
     "random_page_cost": "1.1",
     "jit": "off",
