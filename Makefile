@@ -8,10 +8,10 @@ NAME ?= drill
 LOCK_FLAGS := --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check unit integration generate bench format lock clean
+.PHONY: help install demo test check unit integration e2e generate bench format lock clean
 
 help: ## say what can be made
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9 ]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(VENV)/.installed ## make .venv/bin/eventpipeline from the hash-pinned lock
 
@@ -24,11 +24,12 @@ test: $(VENV)/.developed browser ## everything that is checked, tier by tier, ea
 check: $(VENV)/.developed ## format, lint, types and layers
 	@$(BIN)/python scripts/tiers.py check
 
-unit integration: $(VENV)/.developed browser ## one tier of the tests
+unit integration e2e: $(VENV)/.developed browser ## one tier of the tests; e2e is on a real Kubernetes
 	@$(BIN)/python scripts/tiers.py $@
 
 generate: $(VENV)/.developed ## write every generated file anew
 	$(BIN)/python scripts/generate.py
+	$(BIN)/python -m eventpipeline_operator.generate
 
 bench: $(VENV)/.developed ## one benchmark (NAME=drill); see benchmarks/README.md
 	@$(BIN)/python -m benchmarks.$(NAME)

@@ -37,11 +37,13 @@ TIERS = {
             ("mypy",),
             ("lint-imports",),
             ("python", "scripts/generate.py", "--check"),
+            ("python", "-m", "eventpipeline_operator.generate", "--check"),
         ),
         budget_minutes=2,
     ),
     "unit": Tier((_pytest("unit"),), budget_minutes=2),
     "integration": Tier((_pytest("integration"),), budget_minutes=12),
+    "e2e": Tier((_pytest("e2e"),), budget_minutes=20),
 }
 
 
@@ -51,7 +53,7 @@ def main(names: list[str]) -> int:
         print(f"there is no tier {', '.join(unknown)}; there are {', '.join(TIERS)}", file=sys.stderr)
         return 2
     results = [(name, *_run(name, TIERS[name])) for name in names or TIERS]
-    if {"unit", "integration"} & {name for name, *_ in results}:
+    if {"unit", "integration", "e2e"} & {name for name, *_ in results}:
         _print_coverage()
     print()
     for name, passed, seconds in results:

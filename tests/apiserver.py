@@ -2,13 +2,11 @@
 
     with api_server(tmp_path) as kubeconfig: ...
 
-The binaries come from the cache that tests/cluster fills (`EVENTPIPELINE_CLUSTER_BINARIES` names an archive of them).
+The binaries are those of tests/cluster.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
 import ssl
 import subprocess
 import urllib.request
@@ -16,43 +14,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from cluster.layout import Layout
 from servers import free_port, wait_for
-
-NEEDED = ("kube-apiserver", "etcd")
-
-
-def cache_folder() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path.home() / ".cache") / "eventpipeline-cluster"
-
-
-def binaries() -> Path | None:
-    """The folder with kube-apiserver and etcd, unpacked from the archive if need be; None where there is neither."""
-    folder = cache_folder() / "bin"
-    archive = os.environ.get("EVENTPIPELINE_CLUSTER_BINARIES")
-    if not all((folder / name).exists() for name in ("kube", "etcd")):
-        if not archive or not Path(archive).is_file() or not shutil.which("zstd"):
-            return None
-        folder.mkdir(parents=True, exist_ok=True)
-        unpack = ["tar", "-C", folder, "--use-compress-program", "zstd -d --long=27", "-xf", archive]
-        subprocess.run(unpack, check=True)
-    link = folder / "kube-apiserver"
-    if not link.exists():
-        link.symlink_to("kube")
-    return folder
-
-
-MISSING = (
-    "no kube-apiserver: let EVENTPIPELINE_CLUSTER_BINARIES name an archive of the binaries, or run `make e2e` once, "
-    f"which fills {cache_folder()}"
-)
 
 
 @contextmanager
 def api_server(folder: Path) -> Iterator[Path]:
     """A kube-apiserver in `folder`; yields a kubeconfig of an administrator."""
-    bin_folder = binaries()
-    assert bin_folder, MISSING
+    bin_folder = Layout.of_user().parts
     etcd_port, peer_port, port = free_port(), free_port(), free_port()
     etcd = [
         bin_folder / "etcd", "--data-dir", folder / "etcd", "--unsafe-no-fsync", "--log-level", "error",

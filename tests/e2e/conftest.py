@@ -15,6 +15,21 @@ from cluster.layout import Layout
 from cluster.node import Node
 
 
+@pytest.fixture(scope="session", autouse=True)
+def binaries() -> Iterator[None]:
+    """helm, kubectl, the API server and the parts of a node, on the PATH."""
+    layout = Layout.of_user()
+    try:
+        host.require()
+        parts.ensure(layout)
+    except CannotRunError as reason:
+        _give_up(f"no binaries for the end-to-end tests: {reason}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(layout.parts), prepend=os.pathsep)
+        patch.setenv("EVENTPIPELINE_HELM", str(layout.parts / "helm"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def bare_cluster() -> Iterator[Cluster]:
     """A cluster without the project's images. A node that was up stays up; one that is started here is ended here."""

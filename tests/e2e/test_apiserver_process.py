@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from apiserver import MISSING, api_server, binaries
+from apiserver import api_server
 from eventpipeline_operator.cluster import Cluster
 from eventpipeline_operator.errors import OperatorError
 from eventpipeline_operator.objects import DEPLOYMENT, PIPELINE, RENDERED_KINDS, SECRET, STATEFUL_SET, Key, Kind, Object
@@ -31,15 +31,6 @@ RESYNC_SECONDS = 3.0
 NAMESPACE = "eventpipeline-system"
 
 
-def helm() -> str | None:
-    folder = binaries()
-    return os.environ.get("EVENTPIPELINE_HELM") or shutil.which("helm", path=f"{folder}:{os.environ['PATH']}")
-
-
-pytestmark = [
-    pytest.mark.skipif(not binaries(), reason=MISSING),
-    pytest.mark.skipif(not helm(), reason="no helm: let EVENTPIPELINE_HELM name one"),
-]
 
 
 @dataclass
@@ -95,7 +86,7 @@ async def running(kubeconfig: Path, tmp_path: Path) -> AsyncIterator[Running]:
     own = await _as_service_account(cluster, kubeconfig, tmp_path)
     port, log = free_port(), tmp_path / "operator.log"
     environ = {
-        **os.environ, "KUBECONFIG": str(own), "PORT": str(port), "HOST": "127.0.0.1", "HELM": str(helm()),
+        **os.environ, "KUBECONFIG": str(own), "PORT": str(port), "HOST": "127.0.0.1", "HELM": os.environ["EVENTPIPELINE_HELM"],
         "RESYNC_SECONDS": str(RESYNC_SECONDS), "PYTHONPATH": str(ROOT / "operator"),
     }  # fmt: skip
     with log.open("wb") as output:
@@ -114,7 +105,7 @@ async def running(kubeconfig: Path, tmp_path: Path) -> AsyncIterator[Running]:
 async def _as_service_account(cluster: Cluster, kubeconfig: Path, folder: Path) -> Path:
     """A kubeconfig of the operator's service account, with the roles of its chart."""
     chart = ROOT / "charts" / "eventpipeline-operator"
-    command = [str(helm()), "template", "eventpipeline", str(chart), "--namespace", NAMESPACE]
+    command = [os.environ["EVENTPIPELINE_HELM"], "template", "eventpipeline", str(chart), "--namespace", NAMESPACE]
     rendered = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     await cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     account = ""

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from apiserver import MISSING, api_server, binaries
+from apiserver import api_server
 from eventpipeline_operator.cluster import Cluster
 from eventpipeline_operator.errors import OperatorError
 from eventpipeline_operator.look import Looking
@@ -40,7 +40,6 @@ from eventpipeline_operator.triggers import Result, Target
 from operator_rendering import TinyRenderer
 from servers import nats_server
 
-pytestmark = pytest.mark.skipif(not binaries(), reason=MISSING)
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICE = Kind("v1", "Service")
