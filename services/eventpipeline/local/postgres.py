@@ -35,7 +35,6 @@ _READY_LINE = 7
 _OPTIONS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
-    "shared_buffers": "512MB",
     # After a checkpoint every page of the key's index is logged whole once more: the fewer of them, the better.
     "max_wal_size": "8GB",
     "checkpoint_timeout": "15min",
@@ -44,6 +43,18 @@ _OPTIONS = {
     "log_line_prefix": "%m [%p] ",
 }
 """fsync and synchronous_commit stay on: a collector acknowledges events once they are committed."""
+
+_LEAST_BUFFERS, _MOST_BUFFERS = 128 * 2**20, 2 * 2**30
+
+
+def shared_buffers() -> str:
+    """An eighth of the memory, at most 2 GiB.
+
+    While the key's index fits, its pages are written once a checkpoint; when it does not, with every other event.
+    """
+    size = min(max(psutil.virtual_memory().total // 8, _LEAST_BUFFERS), _MOST_BUFFERS)
+    return f"{size // 2**20}MB"
+
 
 RootStrategy = Literal["namespace", "nobody"]
 
@@ -87,7 +98,8 @@ class Postgres:
         _keep(unfinished, self.data)
 
     def server(self, *, port: int, log: Path) -> Program:
-        options = [f"--{name}={value}" for name, value in (_OPTIONS | {"port": str(port)}).items()]
+        settings = _OPTIONS | {"port": str(port), "shared_buffers": shared_buffers()}
+        options = [f"--{name}={value}" for name, value in settings.items()]
         return Program(
             name="postgres",
             argv=(str(self.programs / "postgres"), "-D", _data_argument(self.data, self.identity), *options),

@@ -7,6 +7,7 @@ anything, and a cast of it would make Postgres refuse a whole batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import LiteralString
 
 from psycopg import sql
 
@@ -25,9 +26,14 @@ def text(pointer: str) -> sql.Composed:
     return sql.SQL("data #>> {}").format(_path(pointer))
 
 
-def number(pointer: str) -> sql.Composed:
-    """The member at `pointer` of `data`, a JSON number, as an exact numeric."""
-    return sql.SQL("(data #> {})::numeric").format(_path(pointer))
+def number(source: Source, pointer: str) -> sql.Composed:
+    """The member at `pointer` of `data`, a JSON number, exact: bigint where it is declared as an integer."""
+    return sql.SQL("(data #> {})::{}").format(_path(pointer), sql.SQL(_number_type(source, pointer)))
+
+
+def _number_type(source: Source, pointer: str) -> LiteralString:
+    declared = [source.schema_of(stage).at(pointer) for stage in source.stages_with(pointer)]
+    return "bigint" if all(schema and "integer" in schema.types for schema in declared) else "numeric"
 
 
 def where_declared(source: Source, pointer: str, expression: sql.Composable) -> sql.Composable:
@@ -77,10 +83,10 @@ def spread(source: Source, events: sql.Composable) -> sql.Composed:
     values = [sql.Identifier(f"value_{index}") for index in range(len(source.distributions))]
     numbers = [sql.Identifier(f"number_{index}") for index in range(len(source.averages))]
     fields = [
-        sql.SQL("{} AS {}").format(where_declared(source, distribution.pointer, _value(distribution)), name)
+        sql.SQL("{} AS {}").format(where_declared(source, distribution.pointer, _value(source, distribution)), name)
         for distribution, name in zip(source.distributions, values, strict=True)
     ] + [
-        sql.SQL("{} AS {}").format(where_declared(source, average.pointer, number(average.pointer)), name)
+        sql.SQL("{} AS {}").format(where_declared(source, average.pointer, number(source, average.pointer)), name)
         for average, name in zip(source.averages, numbers, strict=True)
     ]
     all_folded = (1 << len(values)) - 1
@@ -123,11 +129,12 @@ def _listed(parts: Sequence[sql.Composable]) -> sql.Composed:
     return sql.SQL(", ").join(parts)
 
 
-def _value(distribution: Distribution) -> sql.Composed:
+def _value(source: Source, distribution: Distribution) -> sql.Composed:
     if not distribution.ranges:
         return text(distribution.pointer)
-    return sql.SQL("(ARRAY[{}])[width_bucket({}, ARRAY[{}]::numeric[]) + 1]").format(
+    return sql.SQL("(ARRAY[{}])[width_bucket({}, ARRAY[{}]::{}[]) + 1]").format(
         _listed([*map(sql.Literal, distribution.range_labels)]),
-        number(distribution.pointer),
+        number(source, distribution.pointer),
         _listed([*map(sql.Literal, distribution.ranges)]),
+        sql.SQL(_number_type(source, distribution.pointer)),
     )

@@ -1,10 +1,9 @@
 -- Distinct users of each source in a window, exactly: hashed, in parallel where it pays; count(DISTINCT) would sort.
--- `|| ''` keeps the planner from the key's index, which begins with the source: it would read half of it to no end.
 SELECT source, count(*) AS users
 FROM (
     SELECT DISTINCT source, user_id
     FROM events
     WHERE "timestamp" >= %(from)s::timestamptz AND "timestamp" < %(to)s::timestamptz
-      AND (%(source)s::text IS NULL OR source || '' = %(source)s::text)
+      AND (%(source)s::text IS NULL OR source = %(source)s::text)
 ) AS seen
 GROUP BY source
