@@ -12,7 +12,16 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from eventpipeline.spec import API_VERSION, CPU_PATTERN, DNS_LABEL_PATTERN, KIND, EventPipeline
+from eventpipeline.spec import (
+    API_VERSION,
+    BYTES_PATTERN,
+    CPU_PATTERN,
+    DNS_LABEL_PATTERN,
+    DNS_NAME_PATTERN,
+    KIND,
+    PIPELINE_NAME_PATTERN,
+    EventPipeline,
+)
 
 MINIMAL = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "marketing"}, "spec": {}}
 """What runs where no file is given: both sources, every default."""
@@ -21,6 +30,9 @@ Place = tuple[str | int, ...]
 
 _PATTERNS = {
     DNS_LABEL_PATTERN: "must be a DNS label: at most 63 lower-case letters, digits and '-', such as my-pipeline",
+    DNS_NAME_PATTERN: "must be a DNS name: lower-case letters, digits, '-' and '.', such as my-secret",
+    PIPELINE_NAME_PATTERN: "must be a DNS label of at most 40 characters that begins with a letter: my-pipeline",
+    BYTES_PATTERN: "is not a size in bytes; write a whole number and a suffix, such as 10Gi",
     CPU_PATTERN: "must be an amount of CPU, such as 500m or 2",
 }
 

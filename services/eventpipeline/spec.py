@@ -313,9 +313,9 @@ class EventPipelineSpec(Model):
 
     sources: tuple[SourceRef, ...] = Field(
         default=tuple(SourceRef(name=name) for name in BUILT_IN), min_length=1, max_length=32,
-        description="Where events come from; without it, facebook and tiktok. Each gets a stream and a collector of its "
-        "own. A source that is removed "
-        "drains first: the gateway refuses it, and its collector goes when everything is stored.",
+        description="Where events come from; without it, facebook and tiktok. Each gets a stream and a collector of "
+        "its own. A source that is removed drains first: the gateway refuses it, and its collector goes when "
+        "everything is stored.",
     )  # fmt: skip
     gateway: Gateway = Gateway()
     collector: Collector = Field(default=Collector(), description="Settings of every source's collector.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,6 @@ import yaml
 
 from apiserver import api_server
 from invalid_pipelines import ALLOWED, FORBIDDEN, INVALID, Forbidden, Invalid
-
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -40,7 +40,6 @@ from eventpipeline_operator.triggers import Result, Target
 from operator_rendering import TinyRenderer
 from servers import nats_server
 
-
 ROOT = Path(__file__).resolve().parents[2]
 SERVICE = Kind("v1", "Service")
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -29,8 +28,6 @@ ROOT = Path(__file__).resolve().parents[2]
 SERVICE, CONFIG = Kind("v1", "Service"), Kind("v1", "ConfigMap")
 RESYNC_SECONDS = 3.0
 NAMESPACE = "eventpipeline-system"
-
-
 
 
 @dataclass
@@ -86,7 +83,8 @@ async def running(kubeconfig: Path, tmp_path: Path) -> AsyncIterator[Running]:
     own = await _as_service_account(cluster, kubeconfig, tmp_path)
     port, log = free_port(), tmp_path / "operator.log"
     environ = {
-        **os.environ, "KUBECONFIG": str(own), "PORT": str(port), "HOST": "127.0.0.1", "HELM": os.environ["EVENTPIPELINE_HELM"],
+        **os.environ, "KUBECONFIG": str(own), "PORT": str(port), "HOST": "127.0.0.1",
+        "HELM": os.environ["EVENTPIPELINE_HELM"],
         "RESYNC_SECONDS": str(RESYNC_SECONDS), "PYTHONPATH": str(ROOT / "operator"),
     }  # fmt: skip
     with log.open("wb") as output:

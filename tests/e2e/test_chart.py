@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-import chart_rendering as charts
 import kubernetes_validate
 import pytest
 import yaml
 
+import chart_rendering as charts
 from eventpipeline.spec import quantity_bytes
 from eventpipeline_operator import helm
 from eventpipeline_operator.auth import SecretHashes

@@ -6,11 +6,11 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import chart_rendering as charts
 import kubernetes_validate
 import pytest
 import yaml
 
+import chart_rendering as charts
 from eventpipeline_operator.handlers import OWNED
 from eventpipeline_operator.objects import RENDERED_KINDS, Kind
 from eventpipeline_operator.settings import OperatorSettings

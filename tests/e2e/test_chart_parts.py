@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import chart_rendering as charts
 import pytest
 
+import chart_rendering as charts
 from eventpipeline.plan import Workload
 from eventpipeline.settings import (
     CollectorSettings,

@@ -103,7 +103,9 @@ async def test_the_load_through_the_service_is_counted_exactly_once(operator: Cl
     assert ledger.totals().accepted > 10_000
 
 
-@pytest.mark.parametrize("what", ["deployment/marketing-gateway", "service/marketing-gateway", "statefulset/marketing-nats"])
+@pytest.mark.parametrize(
+    "what", ["deployment/marketing-gateway", "service/marketing-gateway", "statefulset/marketing-nats"]
+)
 def test_what_somebody_deletes_is_put_back(operator: Cluster, home: str, what: str) -> None:
     before = operator.get(what, namespace=home)
     assert before

@@ -41,7 +41,7 @@ def test_the_minimal_pipeline_has_every_default():
         ("gateway: {maxBodyBytes: 10}", "spec.gateway.maxBodyBytes: must be greater than or equal to 1024"),
         ("gateway: {autoscaling: {minReplicas: 3, maxReplicas: 2}}", "minReplicas must not be greater"),
         ("gateway: {autoscaling: {targetCpu: 3}}", "spec.gateway.autoscaling.targetCpu: is no field"),
-        ("gateway: {resources: {limits: {memory: 1GB}}}", "'1GB' is not a size in bytes"),
+        ("gateway: {resources: {limits: {memory: 1GB}}}", "limits.memory: is not a size in bytes"),
         ("gateway: {resources: {requests: {cpu: 1.5.2}}}", "must be an amount of CPU, such as 500m or 2"),
         ("gateway: {ingress: {}}", "spec.gateway.ingress.host: is missing"),
         ("stream: {nats: {replicas: 2}}", "spec.stream.nats.replicas: must be 1 or 3"),

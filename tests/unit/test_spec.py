@@ -25,7 +25,7 @@ MISTAKES: list[tuple[dict[str, Any], str, str]] = [
     ({"gateway": {"autoscaling": {"minReplicas": 5, "maxReplicas": 2}}}, "gateway.autoscaling", "minReplicas must not"),
     ({"gateway": {"ingress": {}}}, "gateway.ingress.host", "required"),
     ({"reporter": {"resources": {"limits": {"cpu": "lots"}}}}, "reporter.resources.limits.cpu", "pattern"),
-    ({"reporter": {"resources": {"limits": {"memory": "1.5Gi"}}}}, "reporter.resources.limits.memory", "such as 10Gi"),
+    ({"reporter": {"resources": {"limits": {"memory": "1.5Gi"}}}}, "reporter.resources.limits.memory", "Ki|Mi|Gi"),
     ({"stream": {"nats": {"replicas": 2}}}, "stream.nats.replicas", "1 or 3"),
     ({"stream": {"nats": {"storage": "10"}, "external": {"url": "nats://n"}}}, "stream", "either nats or external"),
     ({"stream": {"external": {"url": "http://n"}}}, "stream.external.url", "pattern"),
