@@ -156,11 +156,16 @@ def test_a_mistake_is_refused_by_name_and_touches_nothing(operator: Cluster, hom
 
 
 def test_paused_leaves_everything_as_it_is(operator: Cluster, home: str) -> None:
+    def budgets() -> list[Object]:
+        return operator.get_all("poddisruptionbudgets", namespace=home)
+
     operator.kubectl("patch", PIPELINE, "--type=merge", "--patch", '{"spec":{"paused":true}}', namespace=home)
-    wait_for(lambda: "aused" in str(condition(operator, home)), what="the condition says that it is paused")
+    wait_for(lambda: condition(operator, home, "Paused").get("status") == "True", what="the condition Paused")
     operator.kubectl("delete", "poddisruptionbudget", "--all", "--wait=true", namespace=home)
+    assert not budgets()
     operator.kubectl("patch", PIPELINE, "--type=merge", "--patch", '{"spec":{"paused":false}}', namespace=home)
-    until_ready(operator, home)
+    wait_for(budgets, what="the disruption budgets again")
+    wait_for(lambda: not condition(operator, home, "Paused"), what="no condition Paused any more")
 
 
 def test_deleting_while_the_operator_is_gone_does_not_hang(operator: Cluster, home: str) -> None:
