@@ -44,8 +44,8 @@ class Stream:
     def __init__(self, settings: StreamSettings, name: str) -> None:
         self._settings = settings
         self._ensured: set[str] = set()
-        self._faults: dict[str, str] = {}
-        """Why a stream could not be made, while that is so."""
+        self._failed: set[str] = set()
+        """The sources whose stream could not be made when that was last tried."""
         self._ensuring = asyncio.Lock()
         # After an outage everything is looked at again: the server may have come back without it.
         self._connection = Connection(settings.nats_url, name, on_lost=self._ensured.clear)
@@ -63,7 +63,14 @@ class Stream:
 
     async def check(self) -> str | None:
         """What is wrong with JetStream, or None where it answers."""
-        return await self._connection.check() or next(iter(self._faults.values()), None)
+        if fault := await self._connection.check():
+            return fault
+        for source in tuple(self._failed):
+            try:
+                await self.ensure(source)
+            except StreamUnavailable as error:
+                return f"the stream of {source} cannot be made: {error}"
+        return None
 
     # --- streams and consumers ---------------------------------------------------------------------------------------
 
@@ -84,9 +91,9 @@ class Stream:
             try:
                 await self._ensure(self._connection.jetstream(), source)
             except (nats.errors.Error, TimeoutError, OSError) as error:
-                self._faults[source] = f"the stream of {source} cannot be made: {unavailable(error)}"
+                self._failed.add(source)
                 raise unavailable(error) from error
-        self._faults.pop(source, None)
+        self._failed.discard(source)
         self._ensured.add(source)
 
     async def _ensure(self, jetstream: JetStreamContext, source: str) -> None:
