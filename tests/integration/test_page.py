@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -185,6 +186,11 @@ async def text(page: Page, selector: str) -> str:
     return str(await page.evaluate(f"document.querySelector({selector!r}).innerText"))
 
 
+async def until_text(page: Page, selector: str, part: str) -> None:
+    """Waits for what a section shows: each is drawn when its own answer is there."""
+    await page.until(f"document.querySelector({selector!r}).innerText.includes({part!r})")
+
+
 async def tile(page: Page, name: str) -> str:
     """The exact value behind a tile, as a machine reads it."""
     return str(await page.evaluate(f"document.querySelector('[data-tile={name}] data').value"))
@@ -224,10 +230,10 @@ async def test_takes_the_time_and_the_source_from_the_reader(reporter: Served, c
         "{ const s = document.querySelector('#source'); s.value = 'tiktok'; s.dispatchEvent(new Event('change')) }"
     )
     await page.until("document.querySelector('#events .summary').innerText === '25 events, all time'")
-    assert "Nobody bought anything" in await text(page, "#revenue .groups")
+    await until_text(page, "#revenue .groups", "Nobody bought anything")
     assert await page.evaluate("location.search") == "?range=all&source=tiktok"
     await page.evaluate("document.querySelector('#events summary').click()")
-    assert "25" in await page.until("document.querySelector('#events .chart-data tbody').innerText")
+    await until_text(page, "#events .chart-data tbody", "25")
     assert_quiet(page, reporter.url)
 
 
@@ -235,8 +241,8 @@ async def test_shows_what_strangers_sent_as_text(reporter: Served, chromium: Bro
     page = await chromium.open(reporter.url)
     await page.until("document.querySelector('.letters button')")
     await page.until(FULL)
-    assert HOSTILE in await page.evaluate("document.querySelector('#demographics').textContent")
-    assert HOSTILE in await page.evaluate("document.querySelector('.letters').textContent")
+    await page.until(f"document.querySelector('#demographics').textContent.includes({json.dumps(HOSTILE)})")
+    await page.until(f"document.querySelector('.letters').textContent.includes({json.dumps(HOSTILE)})")
     await page.evaluate("document.querySelector('.letters button').click()")
     shown = await page.until("document.querySelector('dialog[open] pre.payload')?.innerText")
     assert HOSTILE.replace('"', '\\"') in shown
@@ -253,7 +259,7 @@ async def test_tells_how_to_send_the_first_event(empty_reporter: Served, chromiu
     await page.until("document.querySelector('#start pre')")
     assert "curl -i http://127.0.0.1:3000/webhook/events" in await text(page, "#start pre")
     assert await text(page, "#state") == "Stream ok, no events yet"
-    assert "Nothing was refused" in await page.until("document.querySelector('#dead-letters .latest').innerText")
+    await until_text(page, "#dead-letters .latest", "Nothing was refused")
     assert await page.until("document.querySelector('[data-tile=revenue] data').value") == "0.00"
     assert await tile(page, "events") == "0"
     assert_quiet(page, empty_reporter.url)
