@@ -39,10 +39,10 @@ TIERS = {
             ("python", "scripts/generate.py", "--check"),
             ("python", "-m", "eventpipeline_operator.generate", "--check"),
         ),
-        budget_minutes=2,
+        budget_minutes=1,
     ),
     "unit": Tier((_pytest("unit"),), budget_minutes=2),
-    "integration": Tier((_pytest("integration"),), budget_minutes=12),
+    "integration": Tier((_pytest("integration"),), budget_minutes=7),
     "e2e": Tier((_pytest("e2e"),), budget_minutes=20),
 }
 
