@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
+from pipelines import ROOT, SYSTEM
 
 from cluster import host, parts
 from cluster.access import Cluster, named_by_user
@@ -61,6 +63,24 @@ def cluster(bare_cluster: Cluster) -> Cluster:
         for image in (*builder.stand_ins(), builder.project()):
             bare_cluster.load(image)
     return bare_cluster
+
+
+@pytest.fixture(scope="session")
+def operator(cluster: Cluster) -> Iterator[Cluster]:
+    """The operator, installed as people install it; at the end everything of it is removed."""
+    started = time.monotonic()
+    cluster.helm(
+        "install", "eventpipeline", str(ROOT / "charts" / "eventpipeline-operator"), "--create-namespace", "--wait",
+        "--timeout=120s", namespace=SYSTEM,
+    )  # fmt: skip
+    print(f"helm install to a running operator: {time.monotonic() - started:.1f} s")
+    try:
+        yield cluster
+    finally:
+        cluster.kubectl("delete", "evp", "--all", "--all-namespaces", "--wait=true", "--timeout=60s")
+        cluster.helm("uninstall", "eventpipeline", namespace=SYSTEM)
+        cluster.kubectl("delete", "crd", "eventpipelines.eventpipeline.dev", "--ignore-not-found")
+        cluster.kubectl("delete", "namespace", SYSTEM, "--wait=false")
 
 
 @pytest.fixture
