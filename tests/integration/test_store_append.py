@@ -79,6 +79,19 @@ async def test_a_copy_counts_once_in_one_batch_and_in_another(database: str) -> 
     assert_holds(database, parsed(packed(*events, later)))
 
 
+async def test_copies_count_once_whether_the_batches_before_had_some_or_not(database: str) -> None:
+    """An appender goes over to the statement that leaves copies out, and back; every third of these has a copy."""
+    batches = [[facebook(10 * batch + number) for number in range(10)] for batch in range(60)]
+    appender = Appender(built_in("facebook"))
+    async with opened(database) as pool, connection(pool) as one:
+        for index, batch in enumerate(batches):
+            copies = batches[index - 1][:3] if index in (1, 2, 25, 50) else []
+            requests = [RequestRun(f"r-{index}", None, len(batch) + len(copies))]
+            assert (await appender.append(one, packed(*batch, *copies), requests)).new == len(batch)
+
+    assert_holds(database, parsed(packed(*(event for batch in batches for event in batch))))
+
+
 async def test_a_hundred_appends_of_one_batch_at_once_count_once(database: str) -> None:
     batch = pregenerate(5, 1, 400, now=NOON)[0].body
     async with opened(database, size=8) as pool:

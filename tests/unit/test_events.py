@@ -632,13 +632,26 @@ def test_labels_are_fit_to_be_shown_and_stored(raw: str, label: str | None) -> N
     assert rejection.source == "facebook"
 
 
-# --- both routes -----------------------------------------------------------------------------------------------------
+# --- the routes -----------------------------------------------------------------------------------------------------
 
 
 def has_float_that_reads_as_zero(written: bytes) -> bool:
     found: list[float] = []
     json.loads(written, parse_float=lambda digits: found.append(float(digits)))
     return 0.0 in found
+
+
+@pytest.mark.parametrize(("source", "stage"), PLACES)
+def test_an_event_of_the_contract_alone_takes_the_quickest_route(source: str, stage: str) -> None:
+    assert VALIDATORS[source]._decode(b"[" + text(event(source, stage)) + b"]")
+
+
+@pytest.mark.parametrize(("source", "stage"), PLACES)
+def test_a_member_that_the_contract_does_not_name_is_left_to_the_next_route(source: str, stage: str) -> None:
+    written = b"[" + text(event(source, stage, surprise={"a": [1]})) + b"]"
+    with pytest.raises(msgspec.ValidationError, match="surprise"):
+        VALIDATORS[source]._decode(written)
+    assert VALIDATORS[source].all_valid(written)
 
 
 @settings(max_examples=1500, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))

@@ -91,6 +91,9 @@ class Distribution(SourceModel):
     name: str
     pointer: Pointer
     ranges: tuple[int, ...] = ()
+    high_cardinality: bool = False
+    """Whether about as many values are to be expected as there are events: they are then counted later than others,
+    which is cheaper, and shows in no report."""
 
     @property
     def range_labels(self) -> tuple[str, ...]:
@@ -111,6 +114,12 @@ class Source(SourceModel):
     campaign: Pointer | None = None
     averages: tuple[Average, ...] = ()
     distributions: tuple[Distribution, ...] = ()
+
+    @property
+    def low_cardinality(self) -> Source:
+        """The same source without its distributions of high cardinality."""
+        kept = tuple(distribution for distribution in self.distributions if not distribution.high_cardinality)
+        return self.model_copy(update={"distributions": kept})
 
     def event_types_of(self, stage: FunnelStage) -> tuple[str, ...]:
         return self.event_types.top if stage == "top" else self.event_types.bottom

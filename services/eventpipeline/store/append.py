@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, LiteralString
 
-from psycopg import AsyncConnection, sql
+from psycopg import AsyncConnection, errors, sql
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
@@ -17,6 +18,7 @@ from eventpipeline.store.pool import translated
 from eventpipeline.store.schema import VERSION
 from eventpipeline.store.statements import statement
 
+_WARY_BATCHES = 16
 _FOLDED_AT_ONCE = 1000
 """Rows of batches; so many take well under a second."""
 
@@ -49,19 +51,17 @@ def register_json(connection: AsyncConnection[Any]) -> None:
 
 
 class Appender:
-    """Appends the events of one source."""
+    """Appends the events of one source.
+
+    Copies are rare, and to leave them out Postgres has to announce each row and look its key up twice: a tenth of an
+    append. So batches are appended without, until one has a copy; after that, with, until a number of batches had none.
+    """
 
     def __init__(self, source: Source) -> None:
-        self._statement = sql.SQL(statement("append")).format(
-            version=sql.Literal(VERSION),
-            source=sql.Literal(source.name),
-            user_id=extract.user_id(source),
-            campaign_id=extract.campaign_id(source),
-            is_transaction=extract.is_transaction(source),
-            amount=extract.amount(source),
-            currency=extract.currency(source),
-            spread=extract.spread(source, sql.Identifier("new")),
-        )
+        self._without_copies = _append(source, on_copy="")
+        self._leaving_out_copies = _append(source, on_copy="ON CONFLICT DO NOTHING")
+        self._wary = 0
+        """How many batches are still to be appended as if they had copies."""
 
     async def append(
         self, connection: AsyncConnection[Any], packed: bytes, requests: Sequence[RequestRun] = ()
@@ -82,9 +82,7 @@ class Appender:
             "correlation_ids": [run.correlation_id or None for run in requests],
         }
         with translated():
-            cursor = await connection.execute(self._statement, parameters, prepare=True)
-            row = await cursor.fetchone()
-        assert row is not None
+            row = await self._execute(connection, parameters)
         version, min_compatible, new, beyond_retention = row
         if version is None or version < VERSION:
             raise SchemaMismatch(
@@ -95,7 +93,37 @@ class Appender:
                 f"the database has schema {version}, which needs a release that knows schema {min_compatible}; "
                 f"this one knows {VERSION}: use the newer release"
             )
+        self._wary = _WARY_BATCHES if new < position - 1 - len(beyond_retention or ()) else max(0, self._wary - 1)
         return Appended(new, tuple(beyond_retention or ()))
+
+    async def _execute(self, connection: AsyncConnection[Any], parameters: dict[str, Any]) -> tuple[Any, ...]:
+        if not self._wary:
+            with contextlib.suppress(errors.UniqueViolation):
+                return await _row(connection, self._without_copies, parameters)
+        return await _row(connection, self._leaving_out_copies, parameters)
+
+
+def _append(source: Source, *, on_copy: LiteralString) -> sql.Composed:
+    new = sql.Identifier("new")
+    return sql.SQL(statement("append")).format(
+        version=sql.Literal(VERSION),
+        source=sql.Literal(source.name),
+        user_id=extract.user_id(source),
+        campaign_id=extract.campaign_id(source),
+        is_transaction=extract.is_transaction(source),
+        amount=extract.amount(source),
+        currency=extract.currency(source),
+        spread=extract.spread(source.low_cardinality, new),
+        listed=extract.spread_listed(source, new),
+        on_copy=sql.SQL(on_copy),
+    )
+
+
+async def _row(connection: AsyncConnection[Any], query: sql.Composed, parameters: dict[str, Any]) -> tuple[Any, ...]:
+    cursor = await connection.execute(query, parameters, prepare=True)
+    row: tuple[Any, ...] | None = await cursor.fetchone()
+    assert row is not None
+    return row
 
 
 async def fold_demographics(connection: AsyncConnection[Any], source: str) -> int:

@@ -125,6 +125,20 @@ def spread(source: Source, events: sql.Composable) -> sql.Composed:
     )
 
 
+def spread_listed(source: Source, events: sql.Composable) -> sql.Composed:
+    """Further rows `(hour, source, dimension, values, events, totals)`: the distributions of high cardinality."""
+    return sql.SQL("").join(
+        sql.SQL(statement("spread_listed")).format(
+            source=sql.Literal(source.name),
+            dimension=sql.Literal(distribution.name),
+            value=where_declared(source, distribution.pointer, _value(source, distribution)),
+            events=events,
+        )
+        for distribution in source.distributions
+        if distribution.high_cardinality
+    )
+
+
 def _listed(parts: Sequence[sql.Composable]) -> sql.Composed:
     return sql.SQL(", ").join(parts)
 

@@ -3,7 +3,8 @@
 -- Nothing is done where the schema is older than this release or newer than it understands, since a rollup might be
 -- missed; the answer says so. Events of a day that retention has dropped are left out, and the answer has their
 -- positions, from 0. Rows go in in the order of their identity and rollups in the order of their keys: two collectors
--- that store the same events would deadlock otherwise.
+-- that store the same events would deadlock otherwise. Without a word on copies ({{on_copy}}) one of them ends the
+-- statement.
 WITH schema AS (
     SELECT max(version) AS version, max(min_compatible) AS min_compatible FROM schema_versions
 ), batch AS (
@@ -22,7 +23,7 @@ WITH schema AS (
     FROM batch
     WHERE NOT EXISTS (SELECT FROM dropped_days WHERE day = ("timestamp" AT TIME ZONE 'UTC')::date)
     ORDER BY event_id, "timestamp"
-    ON CONFLICT DO NOTHING
+    {on_copy}
     RETURNING "timestamp", funnel_stage, event_type, transaction, amount, currency, data
 ), counted AS (
     INSERT INTO rollup_minute AS r (minute, source, funnel_stage, event_type, currency,
@@ -42,6 +43,7 @@ WITH schema AS (
     SELECT hour, {source}, dimension, array_agg(value), array_agg(events), array_agg(total)
     FROM ({spread}) AS spread
     GROUP BY hour, dimension
+    {listed}
 )
 SELECT (SELECT version FROM schema), (SELECT min_compatible FROM schema),
        (SELECT count(*) FROM new),

@@ -1,0 +1,83 @@
+"""The events of a source as types that msgspec decodes: the quick yes to a whole array of them. Pure.
+
+They hold exactly the members that the contract names, so an event with any other member is no event here; what says
+no has not refused anything, it leaves the array to `eventpipeline.events`, which knows every rule. The rules that both
+have are the same, word for word: what is decoded here is valid there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal, Union
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from eventpipeline.sources import FUNNEL_STAGES, FunnelStage, Schema, Source
+
+_NUMBERS: Mapping[str, type] = {"integer": int, "number": float}
+
+
+def decoder(source: Source, patterns: Mapping[str, str], max_number: int) -> Callable[[bytes], object]:
+    """Decodes a JSON array of events of `source`.
+
+    `patterns` has the regular expression of each format, `max_number` bounds the numbers that the source does not.
+    Raises msgspec.MsgspecError, UnicodeDecodeError or RecursionError where not every event is decoded.
+    """
+    # In Python `$` is also before a newline that ends the text.
+    exact = {name: pattern.removesuffix("$") + r"\Z" for name, pattern in patterns.items()}
+    types = tuple(_event(source, stage, exact, max_number) for stage in FUNNEL_STAGES)
+    return msgspec.json.Decoder(list[Union[types]]).decode  # type: ignore[valid-type]  # noqa: UP007
+
+
+def _event(source: Source, stage: FunnelStage, patterns: Mapping[str, str], max_number: int) -> type:
+    members = {
+        "eventId": (Annotated[str, Meta(min_length=1, max_length=128)], True),
+        "timestamp": (Annotated[str, Meta(pattern=patterns["date-time"])], True),
+        "source": (Literal[source.name], True),
+        "eventType": (_one_of(source.event_types_of(stage)), True),
+        "data": (_type(source.schema_of(stage), patterns, max_number), True),
+    }
+    return _struct(members, tag_field="funnelStage", tag=stage)
+
+
+def _type(schema: Schema, patterns: Mapping[str, str], max_number: int) -> Any:
+    found: Any
+    kind = next(kind for kind in schema.types if kind != "null")
+    if kind == "object":
+        found = _struct(
+            {
+                name: (_type(member, patterns, max_number), name in schema.required)
+                for name, member in schema.properties.items()
+            }
+        )
+    elif kind == "string":
+        found = _string(schema, patterns)
+    else:
+        low = -max_number if schema.minimum is None else schema.minimum
+        high = max_number if schema.maximum is None else schema.maximum
+        found = Annotated[_NUMBERS[kind], Meta(ge=low, le=high)]
+    return found | None if "null" in schema.types else found
+
+
+def _string(schema: Schema, patterns: Mapping[str, str]) -> Any:
+    if schema.enum is not None:
+        return _one_of(schema.enum)
+    pattern = patterns[schema.format] if schema.format else None
+    return Annotated[str, Meta(min_length=schema.min_length, max_length=schema.max_length, pattern=pattern)]
+
+
+def _one_of(values: tuple[str, ...]) -> Any:
+    return Literal[values]
+
+
+def _struct(members: Mapping[str, tuple[Any, bool]], **options: Any) -> type:
+    # A member's name need be no name of Python's.
+    names = {f"member_{index}": name for index, name in enumerate(members)}
+    fields: list[Any] = [
+        (field, members[name][0]) if members[name][1] else (field, members[name][0] | UnsetType, UNSET)
+        for field, name in names.items()
+    ]
+    # Fields with a default stand last. Nothing points back from an event, so no cycles need be looked for.
+    fields.sort(key=len)
+    return msgspec.defstruct("Members", fields, rename=names, forbid_unknown_fields=True, gc=False, **options)
