@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eventpipeline.settings import MIB, CollectorSettings, GatewaySettings, ReporterSettings, Settings
+from eventpipeline.sources import BUILT_IN
 from eventpipeline.spec import Autoscaling, EventPipeline, Resources, quantity_bytes
 
 GATEWAY_PORT = 3000
@@ -84,11 +85,15 @@ class StreamLimits:
 EXTERNAL_LIMITS = StreamLimits(stream_bytes=1024 * MIB, dead_bytes=256 * MIB)
 
 
-def stream_limits(storage_bytes: int, sources: int) -> StreamLimits:
-    """The byte limits of `sources` streams and the one of dead letters on a volume of `storage_bytes`."""
+def stream_limits(storage_bytes: int) -> StreamLimits:
+    """The byte limits of the stream of one source and of the one of dead letters on a volume of `storage_bytes`.
+
+    Every source that there is has an equal share, whether this pipeline takes it or not: so a source can be added to
+    a full pipeline, and adding or removing one changes no other stream and replaces no pod.
+    """
     usable = int(storage_bytes * _VOLUME_SHARE * 0.95)
     dead = int(usable * _DEAD_SHARE)
-    return StreamLimits(stream_bytes=(usable - dead) // sources, dead_bytes=dead)
+    return StreamLimits(stream_bytes=(usable - dead) // len(BUILT_IN), dead_bytes=dead)
 
 
 def plan(pipeline: EventPipeline, addresses: Addresses, *, stream_prefix: str = "") -> Plan:
@@ -99,13 +104,14 @@ def plan(pipeline: EventPipeline, addresses: Addresses, *, stream_prefix: str = 
     spec = pipeline.spec
     names = tuple(source.name for source in spec.sources)
     nats = spec.stream.managed
-    limits = stream_limits(quantity_bytes(nats.storage), len(names)) if nats else EXTERNAL_LIMITS
+    limits = stream_limits(quantity_bytes(nats.storage)) if nats else EXTERNAL_LIMITS
 
     stream = {
         "nats_url": addresses.nats_url,
         "stream_prefix": stream_prefix,
         "stream_bytes": limits.stream_bytes,
         "dead_bytes": limits.dead_bytes,
+        "stream_larger": nats is None,
         "stream_replicas": nats.replicas if nats else 1,
         "stream_retention_seconds": spec.stream.retention_seconds,
     }

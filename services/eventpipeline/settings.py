@@ -78,6 +78,8 @@ class StreamSettings(Settings):
     """Stands before the stream names where several pipelines share a server."""
     stream_bytes: int = Field(default=1 * GIB, gt=0)
     """Byte limit of the stream of one source."""
+    stream_larger: bool = False
+    """Whether a stream with a larger limit is left as it is, as on a NATS that somebody else runs."""
     dead_bytes: int = Field(default=256 * MIB, gt=0)
     """Byte limit of the stream of dead letters."""
     stream_replicas: int = Field(default=1, ge=1, le=5)

@@ -10,6 +10,7 @@ import yaml
 
 from eventpipeline.plan import EXTERNAL_LIMITS, Addresses, Plan, Workload, plan
 from eventpipeline.settings import CollectorSettings, GatewaySettings, ReporterSettings
+from eventpipeline.sources import BUILT_IN
 from eventpipeline.spec import EventPipeline, quantity_bytes
 
 ADDRESSES = Addresses(nats_url="nats://n:4222", database_url="postgresql://p/db")
@@ -98,15 +99,24 @@ def test_servers_of_others_are_not_run() -> None:
     assert found.nats is None
     assert found.postgres is None
     assert collector(found.collectors[0]).stream_bytes == EXTERNAL_LIMITS.stream_bytes
+    assert collector(found.collectors[0]).stream_larger
+    assert not collector(planned({}).collectors[0]).stream_larger
+
+
+def test_adding_a_source_changes_no_setting_of_another_sources_collector() -> None:
+    one = planned({"sources": [{"name": "facebook"}]})
+    two = planned({"sources": [{"name": "facebook"}, {"name": "tiktok"}]})
+
+    assert one.collectors[0] == two.collectors[0]
 
 
 @pytest.mark.parametrize("storage", ["64Mi", "1Gi", "10Gi", "1500M", "3Ti"])
 @pytest.mark.parametrize("sources", [["facebook"], ["facebook", "tiktok"]])
-def test_the_streams_stay_under_80_percent_of_the_volume(storage: str, sources: list[str]) -> None:
+def test_all_streams_there_can_be_stay_under_80_percent_of_the_volume(storage: str, sources: list[str]) -> None:
     found = planned({"sources": [{"name": name} for name in sources], "stream": {"nats": {"storage": storage}}})
 
     settings = collector(found.collectors[0])
-    streams = settings.stream_bytes * len(sources) + settings.dead_bytes
+    streams = settings.stream_bytes * len(BUILT_IN) + settings.dead_bytes
     assert found.nats
     assert 0.7 * found.nats.storage_bytes < streams < found.nats.max_file_bytes <= 0.8 * quantity_bytes(storage)
 

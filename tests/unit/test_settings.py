@@ -31,6 +31,7 @@ STREAM: dict[str, st.SearchStrategy[Any]] = {
     "nats_url": TEXT,
     "stream_prefix": TEXT,
     "stream_bytes": BYTES,
+    "stream_larger": st.booleans(),
     "dead_bytes": BYTES,
     "stream_replicas": st.integers(1, 5),
     "stream_retention_seconds": st.integers(1, 10**9),

@@ -4,12 +4,15 @@ The only package that speaks to NATS. Streams keep their messages by limits with
 never deletes an event that is not stored. What is stored is trimmed by `Stream.trim`.
 """
 
+from eventpipeline.stream.config import Change, Ensured
 from eventpipeline.stream.errors import StreamError, StreamFull, StreamUnavailable
 from eventpipeline.stream.pull import Message, Puller, acknowledge, give_back, keep_alive
 from eventpipeline.stream.streams import DEAD, Lag, Stream
 
 __all__ = [
     "DEAD",
+    "Change",
+    "Ensured",
     "Lag",
     "Message",
     "Puller",

@@ -14,12 +14,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from eventpipeline.stream.config import ACK_WAIT_SECONDS, CONSUMER
 from eventpipeline.stream.errors import StreamUnavailable, unavailable
 
-CONSUMER = "collector"
-"""The durable consumer of each stream, shared by all replicas of its collector."""
-ACK_WAIT_SECONDS = 8
-"""A message that a killed collector held comes again after this; whoever works longer on one says so in between."""
 _HEARTBEAT_SECONDS = 1.0
 _SILENCE_SECONDS = 4.0
 """A consumer that says nothing for so long, not even that it has nothing, is away."""

@@ -11,13 +11,14 @@ from functools import partial
 import nats.errors
 import nats.js.errors
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DiscardPolicy, RetentionPolicy, StorageType, StreamConfig, StreamInfo
 
 from eventpipeline.settings import StreamSettings
+from eventpipeline.stream.config import CONSUMER, Ensured, consumer_differences, stream_config
 from eventpipeline.stream.connection import Connection
+from eventpipeline.stream.ensure import ensure
 from eventpipeline.stream.errors import StreamFull, StreamUnavailable, unavailable
-from eventpipeline.stream.pull import ACK_WAIT_SECONDS, CONSUMER, Puller
-from eventpipeline.stream.trim import first_within_limit, first_younger
+from eventpipeline.stream.pull import Puller
+from eventpipeline.stream.trim import first_within_limit, first_younger, purge_below, stored_before
 from eventpipeline.telemetry import log
 
 DEAD = "DEAD"
@@ -46,6 +47,8 @@ class Stream:
         self._ensured: set[str] = set()
         self._failed: set[str] = set()
         """The sources whose stream could not be made when that was last tried."""
+        self._unfit: set[str] = set()
+        """The sources whose stream could not have its byte limit yet."""
         self._ensuring = asyncio.Lock()
         # After an outage everything is looked at again: the server may have come back without it.
         self._connection = Connection(settings.nats_url, name, on_lost=self._ensured.clear)
@@ -80,55 +83,42 @@ class Stream:
     def _subject(self, source: str) -> str:
         return self._settings.stream_prefix + ("dead" if source == DEAD else f"events.{source}")
 
-    async def ensure(self, source: str) -> None:
-        """Makes the stream of `source` (or DEAD) and its consumer where they are missing, and lets limits grow.
+    async def ensure(self, source: str) -> Ensured:
+        """Makes the stream of `source` (or DEAD) and its consumer, and puts back what somebody changed of them.
 
-        It never shrinks a stream, nor makes one anew. Raises StreamUnavailable.
+        Where that was done since the last `forget`, and all was well, nothing is looked at. Never deletes an event
+        that is not stored, nor a stream. Raises StreamUnavailable.
         """
         if source in self._ensured:
-            return
+            return Ensured()
         async with self._ensuring:
             try:
-                await self._ensure(self._connection.jetstream(), source)
+                ensured = await self._ensure(self._connection.jetstream(), source)
             except (nats.errors.Error, TimeoutError, OSError) as error:
                 self._failed.add(source)
                 raise unavailable(error) from error
         self._failed.discard(source)
         self._ensured.add(source)
+        return ensured
 
-    async def _ensure(self, jetstream: JetStreamContext, source: str) -> None:
-        name = self._stream_name(source)
-        limit = self._settings.dead_bytes if source == DEAD else self._settings.stream_bytes
-        wanted = StreamConfig(
-            name=name,
-            subjects=[self._subject(source)],
-            retention=RetentionPolicy.LIMITS,
-            discard=DiscardPolicy.NEW,
-            storage=StorageType.FILE,
-            max_bytes=limit,
-            max_age=0,
-            num_replicas=self._settings.stream_replicas,
-            allow_direct=True,
-            duplicate_window=1,  # seconds; no Nats-Msg-Id is sent: the store removes duplicates
-        )
-        try:
-            info = await jetstream.stream_info(name)
-        except nats.js.errors.NotFoundError:
-            await jetstream.add_stream(wanted)
-            _log.info("made stream", stream=name, max_bytes=limit)
-        else:
-            if 0 < (info.config.max_bytes or 0) < limit:
-                await _grow(jetstream, info, limit)
-        await jetstream.add_consumer(
-            name,
-            ConsumerConfig(
-                durable_name=CONSUMER,
-                ack_policy=AckPolicy.EXPLICIT,
-                ack_wait=ACK_WAIT_SECONDS,
-                max_deliver=-1,
-                max_ack_pending=100_000,
-            ),
-        )
+    async def _ensure(self, jetstream: JetStreamContext, source: str) -> Ensured:
+        settings = self._settings
+        wanted = stream_config(
+            self._stream_name(source), self._subject(source),
+            max_bytes=self._limit(source), replicas=settings.stream_replicas,
+        )  # fmt: skip
+        ensured = await ensure(jetstream, wanted, larger_is_fine=settings.stream_larger)
+        for fault in ensured.faults:
+            _log.error("a stream is not as it has to be", fault=fault)
+        if ensured.fits:
+            self._unfit.discard(source)
+        elif source not in self._unfit:
+            self._unfit.add(source)
+            _log.warning("a stream cannot have its byte limit yet", stream=wanted.name, max_bytes=wanted.max_bytes)
+        return ensured
+
+    def _limit(self, source: str) -> int:
+        return self._settings.dead_bytes if source == DEAD else self._settings.stream_bytes
 
     def forget(self, source: str) -> None:
         """Has the stream and consumer of `source` looked at again before use: somebody may have deleted them."""
@@ -201,31 +191,72 @@ class Stream:
 
         Only what every collector has acknowledged goes. Returns how many messages went. Raises StreamUnavailable.
         """
+        if source in self._unfit:
+            self.forget(source)
+            await self.ensure(source)
         jetstream, name = self._connection.jetstream(), self._stream_name(source)
         try:
-            consumer = await jetstream.consumer_info(name, CONSUMER)
+            stored = await stored_before(jetstream, name)
             info = await jetstream.stream_info(name)
-            floor = consumer.ack_floor.stream_seq if consumer.ack_floor else 0
             first_young = await first_younger(
                 partial(self._age, jetstream, source), self._settings.stream_retention_seconds,
-                info.state.first_seq, floor + 1,
+                info.state.first_seq, stored,
             )  # fmt: skip
-            keep_from = min(max(first_within_limit(info), first_young), floor + 1)
-            gone = keep_from - info.state.first_seq
-            if gone <= 0:
-                return 0
-            await jetstream.purge_stream(name, seq=keep_from)
+            limit = info.config.max_bytes or -1
+            full = first_within_limit(info, limit if limit > 0 else self._limit(source))
+            return await purge_below(jetstream, info, min(max(full, first_young), stored))
         except (nats.errors.Error, TimeoutError, OSError) as error:
             self.forget(source)
             raise unavailable(error) from error
-        return gone
+
+    # --- sources that were removed -----------------------------------------------------------------------------------
+
+    async def sources(self) -> dict[str, int]:
+        """Every source that has a stream of this pipeline, and how many of its messages are not stored yet.
+
+        Makes nothing, so that a stream that was dropped stays away. Raises StreamUnavailable.
+        """
+        found: dict[str, int] = {}
+        prefix = self._stream_name("")
+        try:
+            jetstream, offset = self._connection.jetstream(), 0
+            while page := await jetstream.streams_info(offset):
+                offset += len(page)
+                for info in page:
+                    name = str(info.config.name)
+                    if name.startswith(prefix) and info.config.subjects == [self._subject(name.removeprefix(prefix))]:
+                        found[name.removeprefix(prefix)] = await _pending(jetstream, name, info.state.messages)
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise unavailable(error) from error
+        return found
+
+    async def drop(self, source: str) -> bool:
+        """Deletes the stream of a source that was removed, if everything in it is stored; says whether it did.
+
+        To be called when nothing publishes to it any more, and nothing makes it again. Raises StreamUnavailable.
+        """
+        jetstream, name = self._connection.jetstream(), self._stream_name(source)
+        try:
+            info = await jetstream.stream_info(name)
+            if await _pending(jetstream, name, info.state.messages):
+                return False
+            await jetstream.delete_stream(name)
+        except nats.js.errors.NotFoundError:
+            return False
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise unavailable(error) from error
+        finally:
+            self.forget(source)
+        _log.info("dropped the stream of a source that was removed", stream=name)
+        return True
 
 
-async def _grow(jetstream: JetStreamContext, info: StreamInfo, limit: int) -> None:
+async def _pending(jetstream: JetStreamContext, name: str, messages: int) -> int:
+    """How many messages of a stream are not stored yet: all, where there is no consumer that would know."""
     try:
-        await jetstream.update_stream(info.config.evolve(max_bytes=limit))
-    except nats.js.errors.APIError as error:
-        # The server may have no room for it yet; a smaller stream is as good a stream.
-        _log.warning("stream cannot grow", stream=info.config.name, max_bytes=limit, error=error.description)
-    else:
-        _log.info("stream grew", stream=info.config.name, max_bytes=limit)
+        consumer = await jetstream.consumer_info(name, CONSUMER)
+    except nats.js.errors.NotFoundError:
+        return messages
+    if consumer_differences(consumer.config):
+        return messages
+    return (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)
