@@ -35,12 +35,19 @@ class Looking:
         *,
         write: bool,
     ) -> StreamsSeen:
-        """The streams, put back where they are missing. A managed NATS that does not run yet is not asked."""
+        """The streams, put back where they are missing or changed. A managed NATS that is not ready is not asked."""
         nats = workloads.get("nats")
         if not write or (plans.plan.nats and not (nats and nats.ready)):
             return StreamsSeen()
         settings = plans.stream_settings(secrets.variables(pipeline))
         return await self.open_streams.look(pipeline.metadata.uid or "", settings, plans.sources)
+
+    async def pods(self, pipeline: EventPipeline) -> tuple[Object, ...]:
+        return tuple((await self._labelled(pipeline, POD)).values())
+
+    async def drop(self, pipeline: EventPipeline, source: str) -> bool:
+        """Drops the stream of a removed source if all of it is stored; says whether it did."""
+        return await self.open_streams.drop(pipeline.metadata.uid or "", source)
 
     async def claims(self, pipeline: EventPipeline) -> dict[Key, Object]:
         return await self._labelled(pipeline, CLAIM)

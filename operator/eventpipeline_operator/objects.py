@@ -15,6 +15,8 @@ Object = dict[str, Any]
 
 MANAGER = "eventpipeline-operator"
 PIPELINE_LABEL = "eventpipeline.dev/pipeline"
+SOURCE_LABEL = "eventpipeline.dev/source"
+"""Of a collector's pods."""
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 HASH_ANNOTATION = "eventpipeline.dev/rendered-hash"
 """The hash of what was rendered. Where it is still the same but the object is not, somebody else changed the object."""
@@ -70,6 +72,12 @@ def key_of(item: Object) -> Key:
 
 def labels_of(pipeline: str) -> dict[str, str]:
     return {PIPELINE_LABEL: pipeline, MANAGED_BY_LABEL: MANAGER}
+
+
+def source_label(item: Object) -> str | None:
+    """The source of a collector's Deployment or pod."""
+    found: str | None = item["metadata"].get("labels", {}).get(SOURCE_LABEL)
+    return found
 
 
 def owner_reference(pipeline: EventPipeline) -> Object:

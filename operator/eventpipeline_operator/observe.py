@@ -24,7 +24,8 @@ class Trouble:
 
 @dataclass(frozen=True)
 class WorkloadSeen:
-    """A Deployment or StatefulSet. `current`: its controller has seen its newest spec."""
+    """A Deployment or StatefulSet. `current`: its controller has seen its newest spec. `leaving`: pods that are ending,
+    which no other number counts."""
 
     name: str
     current: bool
@@ -32,6 +33,7 @@ class WorkloadSeen:
     updated: int
     ready: int
     replicas: int
+    leaving: int = 0
     troubles: tuple[Trouble, ...] = ()
 
 
@@ -51,6 +53,8 @@ class Seen:
     sources: Mapping[str, SourceSeen] = field(default_factory=dict)
     stream_fault: str | None = None
     """What is wrong with JetStream where it was asked, or None."""
+    stream_wrong: tuple[str, ...] = ()
+    """Streams with settings that cannot be put back in place, and what to do."""
     failure: Trouble | None = None
     """Why the pass did not come to its end, if it did not."""
 
@@ -86,6 +90,7 @@ def _workload(item: Object, objects: Objects) -> WorkloadSeen:
         updated=status.get("updatedReplicas", replicas if _is_updated(status) else 0),
         ready=status.get("readyReplicas", 0),
         replicas=replicas,
+        leaving=sum("deletionTimestamp" in pod["metadata"] for pod in pods_of(item, objects.pods)),
         troubles=tuple(dict.fromkeys(_troubles(item, objects))),
     )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 
 from eventpipeline.plan import Plan, Workload
 from eventpipeline.settings import GatewaySettings, ReporterSettings, StreamSettings
+from eventpipeline.sources import BUILT_IN
 from eventpipeline.spec import EventPipeline, SourceRef
 from eventpipeline_operator import chart
 from eventpipeline_operator.observe import WorkloadSeen
@@ -33,10 +34,7 @@ class Planned:
 
 
 def planned(pipeline: EventPipeline, draining: tuple[str, ...]) -> Planned:
-    """The plan of the sources in the spec, and the collectors of `draining`.
-
-    The byte limits are those of all streams together: the ones that drain still hold their share of the volume.
-    """
+    """The plan of the sources in the spec, and the collectors of `draining`."""
     spec = pipeline.spec
     everything = spec.model_copy(update={"sources": (*spec.sources, *(SourceRef(name=name) for name in draining))})
     namespace = pipeline.metadata.namespace or ""
@@ -62,15 +60,34 @@ def removed_sources(pipeline: EventPipeline) -> tuple[str, ...]:
 
 
 def still_draining(
-    pipeline: EventPipeline, pending: Mapping[str, int], gateway: WorkloadSeen | None
+    pipeline: EventPipeline, pending: Mapping[str, int], removed: Mapping[str, int], *, refused: bool
 ) -> tuple[str, ...]:
-    """Of the removed sources, those whose collector has to stay.
+    """Of the sources that are not in the spec, those whose collector has to stay, or come back.
 
-    One may go once it is known to drain, every gateway refuses it, and nothing is pending; not being told how much is
-    pending means staying.
+    One may go once it is known to drain, every gateway refuses it (`refused`), and nothing is `pending`; not being told
+    how much is pending means staying. One of `removed`, which has a stream that nobody asked for, comes back while
+    something is pending there: an operator that was away, or a gateway that ended late, leaves nothing behind.
     """
     before = {source.name: source.state for source in (pipeline.status.sources if pipeline.status else ())}
-    refusing = gateway is not None and gateway.current and gateway.updated == gateway.replicas == gateway.ready
+    stay = (
+        name for name in removed_sources(pipeline) if before[name] == "Active" or not refused or pending.get(name) != 0
+    )
+    return (*stay, *(name for name, count in removed.items() if count and name in BUILT_IN))
+
+
+def is_refused(gateway: WorkloadSeen | None) -> bool:
+    """Whether every gateway that still takes requests has the newest settings."""
+    return (
+        gateway is not None
+        and gateway.current
+        and gateway.updated == gateway.replicas == gateway.ready
+        and not gateway.leaving
+    )
+
+
+def droppable(plans: Planned, streams: Mapping[str, int], collecting: Container[str | None]) -> tuple[str, ...]:
+    """Of the `streams` that nobody asked for, with what is pending in each, those that may go: nothing is pending, and
+    no pod is left (`collecting`: sources that have one) that would make the stream again."""
     return tuple(
-        name for name in removed_sources(pipeline) if before[name] == "Active" or not refusing or pending.get(name) != 0
+        name for name, count in streams.items() if not count and name not in plans.sources and name not in collecting
     )

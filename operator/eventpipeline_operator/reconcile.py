@@ -21,9 +21,16 @@ from eventpipeline_operator.converge import Changes, converge, grow_claims, live
 from eventpipeline_operator.errors import Gone, InvalidResource, Refused, Unavailable
 from eventpipeline_operator.look import Looking
 from eventpipeline_operator.metrics import OperatorMetrics
-from eventpipeline_operator.objects import PIPELINE, Key, Object, prepared
+from eventpipeline_operator.objects import PIPELINE, Key, Object, prepared, source_label
 from eventpipeline_operator.observe import Objects, Seen, SourceSeen, Trouble, workloads_seen
-from eventpipeline_operator.planned import Planned, planned, removed_sources, still_draining
+from eventpipeline_operator.planned import (
+    Planned,
+    droppable,
+    is_refused,
+    planned,
+    removed_sources,
+    still_draining,
+)
 from eventpipeline_operator.secret import Credentials, credentials
 from eventpipeline_operator.streams import StreamsSeen
 from eventpipeline_operator.triggers import Result, Target
@@ -68,7 +75,7 @@ class Reconciler:
             raise Gone(str(target))
         try:
             pipeline = parsed(body)
-            seen, plans = await self._converge(pipeline, body)
+            seen, plans, leftovers = await self._converge(pipeline, body)
         except (InvalidResource, Refused) as error:
             self.metrics.refused(error.reason)
             trouble = Trouble(error.reason, str(error))
@@ -79,17 +86,23 @@ class Reconciler:
         await self._write(body, status)
         if seen.failure:
             return Result(again_after=_WHILE_REFUSED)
-        return Result(again_after=_again(status, draining=bool(plans.draining), now=datetime.now(UTC)))
+        draining = bool(plans.draining) or leftovers
+        return Result(again_after=_again(status, draining=draining, now=datetime.now(UTC)))
 
-    async def _converge(self, pipeline: EventPipeline, body: Object) -> tuple[Seen, Planned]:
+    async def _converge(self, pipeline: EventPipeline, body: Object) -> tuple[Seen, Planned, bool]:
+        """What is there in the end, what should be, and whether streams of removed sources still have to go."""
         paused = pipeline.spec.paused
         secrets = await credentials(self.cluster, pipeline, write=not paused)
         live = await live_objects(self.cluster, pipeline)
         before = workloads_seen(pipeline.metadata.name, Objects(live))
-        everything = planned(pipeline, removed_sources(pipeline))
-        streams = await self.looking.streams(pipeline, everything, secrets, before, write=not paused)
-        plans = planned(pipeline, still_draining(pipeline, streams.pending, before.get("gateway")))
-        changes = Changes()
+        removed = removed_sources(pipeline)
+        streams = await self.looking.streams(pipeline, planned(pipeline, removed), secrets, before, write=not paused)
+        pods = await self.looking.pods(pipeline) if removed or streams.removed else ()
+        refused = is_refused(workloads_seen(pipeline.metadata.name, Objects(live, pods)).get("gateway"))
+        plans = planned(pipeline, still_draining(pipeline, streams.pending, streams.removed, refused=refused))
+        collecting = {*map(source_label, pods), *map(source_label, live.values())}
+        leftovers = [*droppable(plans, streams.removed, collecting)]
+        changes, dropped = Changes(), [name for name in leftovers if await self.looking.drop(pipeline, name)]
         if not paused:
             rendered = await self.render(pipeline, plans, secrets, await self.cluster.versions())
             try:
@@ -102,13 +115,19 @@ class Reconciler:
             if changes.writes:
                 live = await live_objects(self.cluster, pipeline)
             await self._report(body, changes)
+            await self._report_streams(body, streams, dropped)
         seen = await self.looking.seen(pipeline, live)
-        return replace(
-            seen,
-            sources=_sources(plans, streams, await self.looking.dead_letters(pipeline, seen)),
-            stream_fault=streams.fault,
-            failure=changes.failure,
-        ), plans
+        return (
+            replace(
+                seen,
+                sources=_sources(plans, streams, await self.looking.dead_letters(pipeline, seen)),
+                stream_fault=streams.fault,
+                stream_wrong=streams.wrong,
+                failure=changes.failure,
+            ),
+            plans,
+            len(streams.removed) > len(dropped),
+        )
 
     async def _write(self, body: Object, status: EventPipelineStatus) -> None:
         """Writes the status where it differs, with an Event where Ready changes."""
@@ -141,6 +160,15 @@ class Reconciler:
             )
         for key, size in changes.grown.items():
             await emit(body, "Normal", "VolumeGrown", f"asked for {size} for {key}")
+
+    async def _report_streams(self, body: Object, streams: StreamsSeen, dropped: Sequence[str]) -> None:
+        for message in streams.changed:
+            await self.cluster.emit(body, "Normal", "StreamChanged", message)
+        for message in streams.put_back:
+            await self.cluster.emit(body, "Warning", "DriftPutBack", message)
+        for source in dropped:
+            message = f"source {source} was removed and everything of it is stored: dropped its stream"
+            await self.cluster.emit(body, "Normal", "SourceDrained", message)
 
 
 def _listed(keys: Sequence[Key]) -> str:

@@ -96,6 +96,8 @@ def _stream(pipeline: EventPipeline, plan: Plan, seen: Seen) -> Condition:
             return server
     if seen.stream_fault:
         return _condition(kind, "False", "StreamUnavailable", seen.stream_fault)
+    if seen.stream_wrong:
+        return _condition(kind, "False", "StreamMisconfigured", " ".join(seen.stream_wrong))
     if plan.nats:
         return _condition(kind, "True", "Ready", "NATS runs, and every stream and consumer is there.")
     return _condition(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 import nats
 import pytest
 import yaml
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
 from prometheus_client import CollectorRegistry
 
 from apiserver import api_server
@@ -26,8 +29,10 @@ from eventpipeline_operator.objects import (
     MANAGER,
     PIPELINE,
     PIPELINE_LABEL,
+    POD,
     RENDERED_KINDS,
     SECRET,
+    SOURCE_LABEL,
     STATEFUL_SET,
     Key,
     Kind,
@@ -379,42 +384,112 @@ async def test_a_removed_source_drains_first(world: World) -> None:
     assert states == {"facebook": "Active", "tiktok": "Draining"}
 
 
-async def test_a_drained_source_goes(world: World, tmp_path: Path) -> None:
+@asynccontextmanager
+async def jetstream(url: str) -> AsyncIterator[JetStreamContext]:
+    client = await nats.connect(url)
+    try:
+        yield client.jetstream()
+    finally:
+        await client.close()
+
+
+async def rolled_out(world: World, name: str) -> None:
+    """As the controllers would say it, which do not run here."""
+    metadata = (await world.read(DEPLOYMENT, name))["metadata"]
+    counts = {"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1}
+    await world.cluster.patch_status(
+        Key(DEPLOYMENT, world.namespace, name), {"observedGeneration": metadata["generation"], **counts}
+    )
+
+
+async def test_a_drained_source_goes_and_its_stream_after_the_last_pod(world: World, tmp_path: Path) -> None:
     with nats_server(tmp_path, max_file_bytes=8 * 2**30) as url:
-        await world.write({"stream": {"external": {"url": url}}})
+        external = {"stream": {"external": {"url": url}}}
+        stream = f"{world.namespace}_marketing_EVENTS_tiktok"
+        await world.write(external)
         await world.reconcile()
-        await world.write({"sources": [{"name": "facebook"}], "stream": {"external": {"url": url}}})
+        async with jetstream(url) as context:
+            await context.publish(f"{world.namespace}_marketing_events.tiktok", b"[]")
+            await world.write({"sources": [{"name": "facebook"}], **external})
+            await world.reconcile()
+            await rolled_out(world, "marketing-gateway")
+            await world.reconcile()
+            await world.read(DEPLOYMENT, "marketing-tiktok-collector")  # something is pending
+
+            (message,) = await (await context.pull_subscribe_bind("collector", stream)).fetch(1)
+            await message.ack_sync()
+            container = {"name": "main", "image": "eventpipeline:1"}
+            await world.cluster.create(
+                {"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [container]},
+                 "metadata": {"name": "leaving", "namespace": world.namespace,
+                              "labels": {PIPELINE_LABEL: "marketing", SOURCE_LABEL: "tiktok"}}}
+            )  # fmt: skip
+            await world.reconcile()
+            assert await world.absent(DEPLOYMENT, "marketing-tiktok-collector")
+            assert [entry["name"] for entry in (await world.pipeline())["status"]["sources"]] == ["facebook"]
+            assert (await world.reconcile()).again_after, "the stream is still to go"
+            await context.stream_info(stream)  # a collector that is leaving would make it again
+
+            path = await world.cluster._path(POD, world.namespace, "leaving")
+            await world.cluster._call("DELETE", path, {}, {"gracePeriodSeconds": 0})
+            await world.reconcile()
+            with pytest.raises(NotFoundError):
+                await context.stream_info(stream)
+            assert await world.events("SourceDrained") == [
+                "source tiktok was removed and everything of it is stored: dropped its stream"
+            ]
+            before = await world.versions()
+            await world.reconcile()
+            assert await world.versions() == before
+
+
+async def test_a_source_that_was_removed_while_the_operator_was_away_is_drained(world: World, tmp_path: Path) -> None:
+    """Its stream is what tells of it; the status may have lost it."""
+    with nats_server(tmp_path, max_file_bytes=8 * 2**30) as url:
+        external = {"stream": {"external": {"url": url}}}
+        await world.write(external)
+        await world.reconcile()
+        async with jetstream(url) as context:
+            await context.publish(f"{world.namespace}_marketing_events.tiktok", b"[]")
+        await world.write({"sources": [{"name": "facebook"}], **external})
+        await world.cluster.patch_status(Key(PIPELINE, world.namespace, "marketing"), {"sources": []})
         await world.reconcile()
         await world.read(DEPLOYMENT, "marketing-tiktok-collector")
-        gateway = await world.read(DEPLOYMENT, "marketing-gateway")
-        rolled = {
-            "observedGeneration": gateway["metadata"]["generation"],
-            "replicas": 1,
-            "updatedReplicas": 1,
-            "readyReplicas": 1,
-        }
-        await world.cluster.patch_status(Key(DEPLOYMENT, world.namespace, "marketing-gateway"), rolled)
-        await world.reconcile()
-        assert await world.absent(DEPLOYMENT, "marketing-tiktok-collector")
-        assert [entry["name"] for entry in (await world.pipeline())["status"]["sources"]] == ["facebook"]
+        states = {entry["name"]: entry["state"] for entry in (await world.pipeline())["status"]["sources"]}
+        assert states == {"facebook": "Active", "tiktok": "Draining"}
 
 
-async def test_streams_and_consumers_that_somebody_deleted_are_put_back(world: World, tmp_path: Path) -> None:
+async def test_streams_and_consumers_that_somebody_deleted_or_changed_are_put_back(
+    world: World, tmp_path: Path
+) -> None:
     with nats_server(tmp_path, max_file_bytes=8 * 2**30) as url:
         await world.write({"stream": {"external": {"url": url}}})
         await world.reconcile()
         assert (await world.condition("StreamReady"))["reason"] == "DurabilityNotVerified"
-        client = await nats.connect(url)
-        try:
-            jetstream = client.jetstream()
-            prefix = f"{world.namespace}_marketing_"
-            await jetstream.delete_stream(f"{prefix}EVENTS_facebook")
-            await jetstream.delete_consumer(f"{prefix}EVENTS_tiktok", "collector")
+        assert len(await world.events("StreamChanged")) == 6
+        facebook, tiktok = (f"{world.namespace}_marketing_EVENTS_{name}" for name in ("facebook", "tiktok"))
+        async with jetstream(url) as context:
+            await context.delete_stream(facebook)
+            await context.delete_consumer(tiktok, "collector")
+            right = (await context.stream_info(tiktok)).config
+            await context.update_stream(right.evolve(discard="old", max_age=60))
             await world.reconcile()
-            await jetstream.consumer_info(f"{prefix}EVENTS_facebook", "collector")
-            await jetstream.consumer_info(f"{prefix}EVENTS_tiktok", "collector")
-        finally:
-            await client.close()
+            await context.consumer_info(facebook, "collector")
+            await context.consumer_info(tiktok, "collector")
+            assert (await context.stream_info(tiktok)).config == right
+            said = await world.events("DriftPutBack")
+            assert len(said) == 4
+            assert any(tiktok in text and "max_age" in text and "discard" in text for text in said)
+            before = await world.versions()
+            await world.reconcile()
+            assert await world.versions() == before
+
+            await context.delete_stream(tiktok)
+            await context.add_stream(right.evolve(storage="memory"))
+            await world.reconcile()
+            ready = await world.condition("StreamReady")
+            assert (ready["status"], ready["reason"]) == ("False", "StreamMisconfigured")
+            assert tiktok in ready["message"]
 
 
 # --- the resource's own switches -------------------------------------------------------------------------------------

@@ -172,3 +172,10 @@ def test_an_updated_stateful_set() -> None:
     assert look(item).updated == 3
     item["status"]["updateRevision"] = "b"
     assert look(item).updated == 0
+
+
+def test_pods_that_are_ending_are_counted_which_no_status_does() -> None:
+    going = pod()
+    going["metadata"]["deletionTimestamp"] = "2026-11-24T12:00:00Z"
+    assert look(deployment(), pod(), going).leaving == 1
+    assert look(deployment(), pod()).leaving == 0

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from eventpipeline.settings import GatewaySettings, StreamSettings
+from eventpipeline.settings import GatewaySettings
 from eventpipeline.spec import Condition, EventPipeline, EventPipelineStatus
 from eventpipeline_operator.errors import InvalidResource
 from eventpipeline_operator.observe import WorkloadSeen
-from eventpipeline_operator.planned import planned, removed_sources, still_draining
+from eventpipeline_operator.planned import droppable, is_refused, planned, removed_sources, still_draining
 from eventpipeline_operator.reconcile import _again, parsed
 from eventpipeline_operator.secret import Credentials
 from eventpipeline_operator.settings import OperatorSettings, parsed_image
@@ -41,32 +42,58 @@ def test_a_source_that_drains_has_a_collector_and_the_gateway_refuses_it() -> No
     assert plans.sources == ("facebook", "tiktok")
 
 
-def test_what_drains_keeps_its_share_of_the_volume() -> None:
+def test_what_drains_changes_no_setting_of_what_stays() -> None:
     both = planned(parsed(body({})), ())
     draining = planned(only_facebook("Draining"), ("tiktok",))
-    assert isinstance(both.plan.gateway.settings, StreamSettings)
-    assert isinstance(draining.plan.gateway.settings, StreamSettings)
-    assert draining.plan.gateway.settings.stream_bytes == both.plan.gateway.settings.stream_bytes
+    drained = planned(only_facebook("Draining"), ())
+    assert both.plan.collectors[0] == draining.plan.collectors[0] == drained.plan.collectors[0]
+    assert draining.plan.gateway == drained.plan.gateway
+    assert draining.plan.reporter == drained.plan.reporter
 
 
 @pytest.mark.parametrize(
-    ("state", "pending", "gateway", "stays"),
+    ("state", "pending", "refused", "stays"),
     [
-        ("Active", {"tiktok": 0}, REFUSING, True),
-        ("Draining", {"tiktok": 1}, REFUSING, True),
-        ("Draining", {}, REFUSING, True),
-        ("Draining", {"tiktok": 0}, None, True),
-        ("Draining", {"tiktok": 0}, WorkloadSeen("g", current=False, wanted=2, updated=2, ready=2, replicas=2), True),
-        ("Draining", {"tiktok": 0}, WorkloadSeen("g", current=True, wanted=2, updated=1, ready=2, replicas=3), True),
-        ("Draining", {"tiktok": 0}, REFUSING, False),
+        ("Active", {"tiktok": 0}, True, True),
+        ("Draining", {"tiktok": 1}, True, True),
+        ("Draining", {}, True, True),
+        ("Draining", {"tiktok": 0}, False, True),
+        ("Draining", {"tiktok": 0}, True, False),
     ],
 )
 def test_a_source_goes_when_it_is_refused_and_nothing_is_pending(
-    state: str, pending: dict[str, int], gateway: WorkloadSeen | None, stays: bool
+    state: str, pending: dict[str, int], refused: bool, stays: bool
 ) -> None:
     resource = only_facebook(state)
     assert removed_sources(resource) == ("tiktok",)
-    assert still_draining(resource, pending, gateway) == (("tiktok",) if stays else ())
+    assert still_draining(resource, pending, {}, refused=refused) == (("tiktok",) if stays else ())
+
+
+@pytest.mark.parametrize(
+    ("gateway", "refused"),
+    [
+        (None, False),
+        (REFUSING, True),
+        (replace(REFUSING, current=False), False),
+        (replace(REFUSING, updated=1, replicas=3), False),
+        (replace(REFUSING, ready=1), False),
+        (replace(REFUSING, leaving=1), False),
+    ],
+)
+def test_a_source_is_refused_once_no_gateway_of_before_is_left(gateway: WorkloadSeen | None, refused: bool) -> None:
+    assert is_refused(gateway) is refused
+
+
+def test_a_stream_that_nobody_asked_for_is_drained_first_and_goes_when_nobody_would_make_it_again() -> None:
+    """As after a removal while the operator was away, or after a gateway that ended late."""
+    resource = parsed(body({"sources": [{"name": "facebook"}]}, {"facebook": "Active"}))
+    assert still_draining(resource, {}, {"tiktok": 3, "strange": 1}, refused=False) == ("tiktok",)
+    assert still_draining(resource, {}, {"tiktok": 0}, refused=True) == ()
+
+    plans = planned(resource, ())
+    assert droppable(plans, {"tiktok": 0, "strange": 1}, ()) == ("tiktok",)
+    assert droppable(plans, {"tiktok": 0}, {"tiktok", None}) == ()
+    assert droppable(planned(resource, ("tiktok",)), {"tiktok": 0}, ()) == ()
 
 
 def test_a_source_that_comes_back_no_longer_drains() -> None:

@@ -131,6 +131,12 @@ def test_a_stream_that_does_not_answer() -> None:
     assert condition(made, "Ready").status == "False"
 
 
+def test_a_stream_with_settings_that_cannot_be_put_back() -> None:
+    made = status(replace(seen(), stream_wrong=("stream EVENTS_facebook has another setting",)))
+    assert condition(made, "StreamReady").reason == "StreamMisconfigured"
+    assert "EVENTS_facebook" in condition(made, "Ready").message
+
+
 def test_postgres_that_refuses_is_seen_through_those_it_refuses() -> None:
     trouble = Trouble("PostgresRefuses", "pod p is not ready: store: password authentication failed")
     collector = workload("tiktok-collector", ready=0, troubles=(trouble,))
