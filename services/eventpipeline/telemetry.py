@@ -70,6 +70,11 @@ def configure_logging(service: str, *, level: str, environment: str) -> None:
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
 
 
+def silence_logging() -> None:
+    """Nothing is logged by this process: a command tells people what happens in words of its own."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+
 def _add_context(service: str, environment: str) -> structlog.types.Processor:
     def add(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
         event["service"] = service

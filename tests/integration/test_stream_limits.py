@@ -13,9 +13,11 @@ from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, StreamConfig
 
 from collecting import eventually, streaming
+from eventpipeline.local import nats as local_nats
+from eventpipeline.local.program import Program
 from eventpipeline.plan import stream_limits
 from eventpipeline.stream import DEAD, Stream, StreamFull, StreamUnavailable, acknowledge
-from servers import nats_server
+from servers import free_port, nats_server, running_program
 
 MIB = 2**20
 STORAGE = 64 * MIB
@@ -123,6 +125,28 @@ async def test_a_stream_that_is_too_large_makes_room_as_it_drains(tmp_path: Path
             await stream.trim("tiktok")
             assert await limit(stream) == await limit(stream, "tiktok") == 8 * MIB
             assert (await stream.lag("tiktok")).pending_messages == 5
+
+
+async def test_a_server_that_is_given_less_keeps_its_streams_and_they_shrink(tmp_path: Path) -> None:
+    """As on a laptop whose disk is fuller than it was, or with an edited file."""
+
+    def server(storage: int) -> Program:
+        return local_nats.server(
+            tmp_path / "nats", port=port, monitor_port=free_port(), max_file_bytes=storage, log=tmp_path / "log"
+        )
+
+    port = free_port()
+    url = f"nats://127.0.0.1:{port}"
+    with running_program(server(20 * MIB)):
+        async with streaming(url, "", stream_bytes=9 * MIB) as before:
+            await put(before, 30)
+            await put(before, 30, source="tiktok")
+    with running_program(server(10 * MIB)):
+        async with streaming(url, "", stream_bytes=4 * MIB) as stream:
+            for source in ("facebook", "tiktok"):
+                await stream.ensure(source)
+                assert await limit(stream, source) == 4 * MIB
+                assert (await stream.lag(source)).pending_messages == 30
 
 
 async def test_what_is_stored_makes_room_before_what_is_not(shared_nats: str, stream_prefix: str) -> None:

@@ -18,6 +18,7 @@ from eventpipeline.local import LocalError, Options, Running, up
 from eventpipeline.publisher import Observer
 from eventpipeline.publisher import Options as Load
 from eventpipeline.publisher.observe import ObserveError
+from eventpipeline.telemetry import silence_logging
 
 
 def demo(
@@ -62,6 +63,7 @@ def demo(
             tell_ready(run)
             await asyncio.Event().wait()
 
+    silence_logging()
     try:
         console.print(f"Starting a pipeline [dim](data in {data_dir.absolute()})[/dim]")
         asyncio.run(up(pipeline_of(file), Options(data_dir, port_offset), tell, work))

@@ -13,6 +13,7 @@ from eventpipeline.cli.output import CommandError, console, fail
 from eventpipeline.cli.pipeline import pipeline_of, tell, tell_ready
 from eventpipeline.local import LocalError, Options, Running
 from eventpipeline.local import up as run_up
+from eventpipeline.telemetry import silence_logging
 
 
 def up(
@@ -28,7 +29,8 @@ def up(
 
     The gateway listens on port 3000, the collectors on 3001 and 3002, the reporter on 3003, NATS on 4222 and Postgres
     on 5432, all on loopback only. Data stays in the data dir; a program that dies is started again. Ctrl-C drains
-    in the order of the data; a second one ends everything at once.
+    in the order of the data; a second one ends everything at once. Of a source that is no longer in the file, what was
+    accepted is stored first; then its stream is dropped.
 
     Parameters
     ----------
@@ -50,6 +52,7 @@ def up(
         tell_ready(run)
         await asyncio.Event().wait()
 
+    silence_logging()
     try:
         options = Options(data_dir, port_offset, nats_url, database_url)
         pipeline = pipeline_of(file, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sysconfig
 from pathlib import Path
@@ -45,9 +46,14 @@ def configuration(store: Path, *, port: int, monitor_port: int, max_file_bytes: 
 
 
 def server(folder: Path, *, port: int, monitor_port: int, max_file_bytes: int, log: Path) -> Program:
-    """The program of a nats-server that keeps everything in `folder`; it is ready once its streams are recovered."""
+    """The program of a nats-server that keeps everything in `folder`; it is ready once its streams are recovered.
+
+    Its own limit is never lower than it was: a server whose streams may take more than it allows refuses every change
+    of them, that to a lower limit too. What they may take is what the services then set.
+    """
     folder.mkdir(mode=0o700, exist_ok=True)
     config = folder / "nats.conf"
+    max_file_bytes = max(max_file_bytes, _limit_before(config))
     config.write_text(configuration(folder, port=port, monitor_port=monitor_port, max_file_bytes=max_file_bytes))
     return Program(
         name="nats",
@@ -58,3 +64,8 @@ def server(folder: Path, *, port: int, monitor_port: int, max_file_bytes: int, l
         # A server that met a full disk goes on without JetStream until it is started anew.
         live=answers_200(monitor_port, "/healthz?js-enabled-only=true"),
     )
+
+
+def _limit_before(config: Path) -> int:
+    found = re.search(r"^\s*max_file: (\d+)$", config.read_text(), re.MULTILINE) if config.exists() else None
+    return int(found[1]) if found else 0

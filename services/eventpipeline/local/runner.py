@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -22,12 +23,15 @@ import psutil
 
 from eventpipeline.local import nats, postgres, workloads
 from eventpipeline.local.datadir import Child, DataDir, Run, rotate, tail
-from eventpipeline.local.errors import StartFailed
+from eventpipeline.local.drain import drain, say_what_is_left
+from eventpipeline.local.errors import LocalError, StartFailed
 from eventpipeline.local.ports import HOST, refuse_taken, shifted
 from eventpipeline.local.program import Program
 from eventpipeline.local.supervisor import Event, OnEvent, Supervisor, ignore
-from eventpipeline.plan import Addresses, Plan, plan
+from eventpipeline.plan import Addresses, Plan, Workload, plan
+from eventpipeline.settings import GatewaySettings
 from eventpipeline.spec import EventPipeline
+from eventpipeline.stream import Stream
 
 _SAME_SECONDS = 0.5
 """A wrapper such as `timeout` or `make` passes on a Ctrl-C that the terminal has sent already: still the first one."""
@@ -121,12 +125,13 @@ async def _running(
         supervisor.on_start = run.record
         try:
             await run.start()
-            maintenance = asyncio.create_task(run.maintain(on_event))
+            beside = [asyncio.create_task(work) for work in (run.maintain(on_event), run.drain(on_event))]
             try:
                 yield run
             finally:
-                maintenance.cancel()
-                await asyncio.gather(maintenance, return_exceptions=True)
+                for task in beside:
+                    task.cancel()
+                await asyncio.gather(*beside, return_exceptions=True)
         finally:
             await run.stop()
             data.clear_run()
@@ -148,7 +153,8 @@ def _prepare(pipeline: EventPipeline, options: Options, data: DataDir, superviso
     nats_url = external.url if external else f"nats://{HOST}:{servers[workloads.NATS]}"
     database_url = cluster.url(servers[workloads.POSTGRES]) if cluster else options.database_url
     assert database_url is not None
-    the_plan = plan(pipeline, Addresses(nats_url=nats_url, database_url=database_url))
+    addresses = Addresses(nats_url=nats_url, database_url=database_url)
+    the_plan = plan(pipeline, addresses)
     ports = servers | shifted(workloads.service_ports(the_plan), options.port_offset)
     info = Run(
         pipeline=the_plan.name,
@@ -161,17 +167,22 @@ def _prepare(pipeline: EventPipeline, options: Options, data: DataDir, superviso
         nats_url=nats_url,
         database_url=database_url,
     )
-    return Running(the_plan, info, options, data, cluster, supervisor)
+    collector_of = functools.partial(workloads.collector_of, pipeline, addresses=addresses)
+    return Running(the_plan, collector_of, info, options, data, cluster, supervisor)
 
 
 class Running:
     """A pipeline on this machine."""
 
     def __init__(
-        self, the_plan: Plan, info: Run, options: Options, data: DataDir,
+        self, the_plan: Plan, collector_of: Callable[[str], Workload], info: Run, options: Options, data: DataDir,
         cluster: postgres.Postgres | None, supervisor: Supervisor,
     ) -> None:  # fmt: skip
         self.plan = the_plan
+        self._collector_of = collector_of
+        self._draining: set[str] = set()
+        """The collectors of sources that are no longer in the resource."""
+        self._port_offset = options.port_offset
         self.info = info
         self.gateway_url = info.gateway_url
         self.reporter_url = info.reporter_url
@@ -198,8 +209,7 @@ class Running:
         await self._owner_task("migrate")
         services = self.plan.workloads
         for workload in services:
-            port = self.info.ports[workload.name]
-            self._start(workloads.service(workload, port=port, log=self._data.log(workload.name), entry=self._entry))
+            self._start_service(workload, self.info.ports[workload.name])
         await self._supervisor.ready(*(workload.name for workload in services))
         self.info = self.info.model_copy(update={"ready": True})
         self.record()
@@ -207,7 +217,7 @@ class Running:
     async def stop(self) -> None:
         """In the order of the data: who takes events first, who keeps them last."""
         await self._supervisor.stop(self.plan.gateway.name)
-        await self._supervisor.stop(*(collector.name for collector in self.plan.collectors))
+        await self._supervisor.stop(*(collector.name for collector in self.plan.collectors), *self._draining)
         await self._supervisor.stop(self.plan.reporter.name)
         await self._supervisor.stop(workloads.NATS)
         await self._supervisor.stop(workloads.POSTGRES)
@@ -220,6 +230,35 @@ class Running:
                 await self._owner_task("maintain")
             except StartFailed as error:
                 on_event(Event("note", "maintain", detail=str(error)))
+
+    async def drain(self, on_event: OnEvent) -> None:
+        """Stores what is left of sources that are no longer in the resource."""
+        settings = self.plan.gateway.settings
+        assert isinstance(settings, GatewaySettings)
+        stream = Stream(settings, "up")
+        stream.start()
+        try:
+            if self.plan.nats:
+                await drain(stream, settings.sources, self._collect, self._stop_collecting, on_event)
+            else:
+                await say_what_is_left(stream, settings.sources, on_event)
+        except LocalError as error:
+            on_event(Event("note", "up", detail=f"a source that is no longer in the file cannot be stored: {error}"))
+        finally:
+            await stream.close()
+
+    async def _collect(self, source: str) -> None:
+        workload = self._collector_of(source)
+        ports = shifted({workload.name: workload.settings.port}, self._port_offset)
+        refuse_taken(ports)
+        self._draining.add(workload.name)
+        self._start_service(workload, ports[workload.name])
+        await self._supervisor.ready(workload.name)
+
+    async def _stop_collecting(self, source: str) -> None:
+        name = self._collector_of(source).name
+        await self._supervisor.stop(name)
+        self._draining.discard(name)
 
     async def _start_servers(self) -> None:
         ports, started = self.info.ports, []
@@ -243,6 +282,9 @@ class Running:
     def _start(self, program: Program) -> None:
         rotate(program.log)
         self._supervisor.start(program)
+
+    def _start_service(self, workload: Workload, port: int) -> None:
+        self._start(workloads.service(workload, port=port, log=self._data.log(workload.name), entry=self._entry))
 
     async def _owner_task(self, command: str) -> None:
         log = self._data.log(command)

@@ -11,9 +11,9 @@ from eventpipeline.local.errors import Unresolvable
 from eventpipeline.local.ports import HOST
 from eventpipeline.local.probe import answers_200
 from eventpipeline.local.program import Program, python
-from eventpipeline.plan import NATS_PORT, POSTGRES_PORT, Plan, Workload
+from eventpipeline.plan import NATS_PORT, POSTGRES_PORT, Addresses, Plan, Workload, plan
 from eventpipeline.settings import MaintainSettings
-from eventpipeline.spec import EventPipeline, EventPipelineSpec, ExternalNats, Stream, quantity_bytes
+from eventpipeline.spec import EventPipeline, EventPipelineSpec, ExternalNats, SourceRef, Stream, quantity_bytes
 
 NATS, NATS_MONITOR, POSTGRES = "nats", "nats-monitor", "postgres"
 """Names of ports; those of the services are the names of their workloads."""
@@ -86,6 +86,13 @@ def service(workload: Workload, *, port: int, log: Path, entry: tuple[str, ...] 
         ready=answers_200(port, "/readyz"),
         live=answers_200(port, "/livez"),
     )
+
+
+def collector_of(pipeline: EventPipeline, source: str, addresses: Addresses) -> Workload:
+    """The collector of a source that is not in the resource, as if it were the last one there."""
+    sources = (*pipeline.spec.sources, SourceRef.model_validate({"name": source}))
+    spec = pipeline.spec.model_copy(update={"sources": sources})
+    return plan(pipeline.model_copy(update={"spec": spec}), addresses).collectors[-1]
 
 
 def owner_task(command: str, plan: Plan, *, database_url: str, log: Path, entry: tuple[str, ...] = ENTRY) -> Program:
