@@ -15,7 +15,7 @@ from eventpipeline_operator.secret import Credentials
 
 @dataclass
 class TinyRenderer:
-    """Renders a Service and a Deployment a workload, and a StatefulSet with a volume where NATS is managed.
+    """Renders a Service, a Deployment a workload, and StatefulSets with a volume where NATS and Postgres are managed.
 
     `change` is called with the objects before they are returned; what it returns is rendered in their place.
     """
@@ -35,8 +35,11 @@ class TinyRenderer:
                     f"{name}-{workload.name}", workload.settings.environ(), bounds.min_replicas if fixed else None
                 )
             )
+            objects[-1]["spec"]["template"]["metadata"]["annotations"] = {"store-hash": credentials.hashes.store}
         if nats := pipeline.spec.stream.managed:
             objects.append(_stateful_set(f"{name}-nats", nats.replicas, nats.storage))
+        if store := pipeline.spec.store.managed:
+            objects.append(_stateful_set(f"{name}-postgres", 1, store.storage))
         return self.change(objects)
 
 

@@ -36,6 +36,11 @@ class WorkloadSeen:
     leaving: int = 0
     troubles: tuple[Trouble, ...] = ()
 
+    @property
+    def settled(self) -> bool:
+        """Whether every pod there is runs with the newest settings, and is ready."""
+        return self.current and self.updated == self.replicas == self.ready == self.wanted and not self.leaving
+
 
 @dataclass(frozen=True)
 class SourceSeen:
@@ -55,6 +60,8 @@ class Seen:
     """What is wrong with JetStream where it was asked, or None."""
     stream_wrong: tuple[str, ...] = ()
     """Streams with settings that cannot be put back in place, and what to do."""
+    rotation_waits: bool = False
+    """Whether a rotation of the database's password was asked for and has not begun."""
     failure: Trouble | None = None
     """Why the pass did not come to its end, if it did not."""
 

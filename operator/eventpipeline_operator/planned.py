@@ -77,12 +77,14 @@ def still_draining(
 
 def is_refused(gateway: WorkloadSeen | None) -> bool:
     """Whether every gateway that still takes requests has the newest settings."""
-    return (
-        gateway is not None
-        and gateway.current
-        and gateway.updated == gateway.replicas == gateway.ready
-        and not gateway.leaving
-    )
+    return gateway is not None and gateway.settled
+
+
+def may_rotate(workloads: Mapping[str, WorkloadSeen]) -> bool:
+    """Whether everything that logs in to Postgres has the present password, which stays valid for one rotation."""
+    users = {name: seen for name, seen in workloads.items() if name.endswith("-collector") or name == "reporter"}
+    postgres = workloads.get("postgres")
+    return postgres is not None and bool(users) and all(seen.settled for seen in (postgres, *users.values()))
 
 
 def droppable(plans: Planned, streams: Mapping[str, int], collecting: Container[str | None]) -> tuple[str, ...]:

@@ -18,19 +18,13 @@ from eventpipeline.telemetry import log
 from eventpipeline_operator import status as statuses
 from eventpipeline_operator.cluster import Cluster, Versions
 from eventpipeline_operator.converge import Changes, converge, grow_claims, live_objects
+from eventpipeline_operator.edits import Drained, Rotation, drain, rotate_if_asked
 from eventpipeline_operator.errors import Gone, InvalidResource, Refused, Unavailable
 from eventpipeline_operator.look import Looking
 from eventpipeline_operator.metrics import OperatorMetrics
-from eventpipeline_operator.objects import PIPELINE, Key, Object, prepared, source_label
+from eventpipeline_operator.objects import PIPELINE, Key, Object, prepared
 from eventpipeline_operator.observe import Objects, Seen, SourceSeen, Trouble, workloads_seen
-from eventpipeline_operator.planned import (
-    Planned,
-    droppable,
-    is_refused,
-    planned,
-    removed_sources,
-    still_draining,
-)
+from eventpipeline_operator.planned import Planned, planned, removed_sources
 from eventpipeline_operator.secret import Credentials, credentials
 from eventpipeline_operator.streams import StreamsSeen
 from eventpipeline_operator.triggers import Result, Target
@@ -75,36 +69,33 @@ class Reconciler:
             raise Gone(str(target))
         try:
             pipeline = parsed(body)
-            seen, plans, leftovers = await self._converge(pipeline, body)
+            seen, drained = await self._converge(pipeline, body)
         except (InvalidResource, Refused) as error:
             self.metrics.refused(error.reason)
             trouble = Trouble(error.reason, str(error))
             await self._write(body, statuses.invalid(_status_of(body), body["metadata"].get("generation"), trouble))
             # What is invalid stays so until the resource changes; what is refused may be mended elsewhere.
             return Result(again_after=_WHILE_REFUSED if isinstance(error, Refused) else None)
+        plans = drained.plans
         status = statuses.status(pipeline, plans.plan, seen, draining=plans.draining)
         await self._write(body, status)
         if seen.failure:
             return Result(again_after=_WHILE_REFUSED)
-        draining = bool(plans.draining) or leftovers
-        return Result(again_after=_again(status, draining=draining, now=datetime.now(UTC)))
+        pending = drained.left or seen.rotation_waits or bool(plans.draining)
+        return Result(again_after=_again(status, pending=pending, now=datetime.now(UTC)))
 
-    async def _converge(self, pipeline: EventPipeline, body: Object) -> tuple[Seen, Planned, bool]:
-        """What is there in the end, what should be, and whether streams of removed sources still have to go."""
+    async def _converge(self, pipeline: EventPipeline, body: Object) -> tuple[Seen, Drained]:
         paused = pipeline.spec.paused
         secrets = await credentials(self.cluster, pipeline, write=not paused)
         live = await live_objects(self.cluster, pipeline)
+        rotation = await rotate_if_asked(self.cluster, self.looking, pipeline, secrets, live)
         before = workloads_seen(pipeline.metadata.name, Objects(live))
-        removed = removed_sources(pipeline)
-        streams = await self.looking.streams(pipeline, planned(pipeline, removed), secrets, before, write=not paused)
-        pods = await self.looking.pods(pipeline) if removed or streams.removed else ()
-        refused = is_refused(workloads_seen(pipeline.metadata.name, Objects(live, pods)).get("gateway"))
-        plans = planned(pipeline, still_draining(pipeline, streams.pending, streams.removed, refused=refused))
-        collecting = {*map(source_label, pods), *map(source_label, live.values())}
-        leftovers = [*droppable(plans, streams.removed, collecting)]
-        changes, dropped = Changes(), [name for name in leftovers if await self.looking.drop(pipeline, name)]
+        known = planned(pipeline, removed_sources(pipeline))
+        streams = await self.looking.streams(pipeline, known, rotation.secrets, before, write=not paused)
+        drained = await drain(self.looking, pipeline, streams, live)
+        changes = Changes()
         if not paused:
-            rendered = await self.render(pipeline, plans, secrets, await self.cluster.versions())
+            rendered = await self.render(pipeline, drained.plans, rotation.secrets, await self.cluster.versions())
             try:
                 wanted = prepared(rendered, pipeline)
             except ValueError as error:
@@ -115,19 +106,16 @@ class Reconciler:
             if changes.writes:
                 live = await live_objects(self.cluster, pipeline)
             await self._report(body, changes)
-            await self._report_streams(body, streams, dropped)
+            await self._report_edits(body, streams, drained, rotation)
         seen = await self.looking.seen(pipeline, live)
-        return (
-            replace(
-                seen,
-                sources=_sources(plans, streams, await self.looking.dead_letters(pipeline, seen)),
-                stream_fault=streams.fault,
-                stream_wrong=streams.wrong,
-                failure=changes.failure,
-            ),
-            plans,
-            len(streams.removed) > len(dropped),
-        )
+        return replace(
+            seen,
+            sources=_sources(drained.plans, streams, await self.looking.dead_letters(pipeline, seen)),
+            stream_fault=streams.fault,
+            stream_wrong=streams.wrong,
+            rotation_waits=rotation.waits,
+            failure=changes.failure,
+        ), drained
 
     async def _write(self, body: Object, status: EventPipelineStatus) -> None:
         """Writes the status where it differs, with an Event where Ready changes."""
@@ -161,14 +149,16 @@ class Reconciler:
         for key, size in changes.grown.items():
             await emit(body, "Normal", "VolumeGrown", f"asked for {size} for {key}")
 
-    async def _report_streams(self, body: Object, streams: StreamsSeen, dropped: Sequence[str]) -> None:
+    async def _report_edits(self, body: Object, streams: StreamsSeen, drained: Drained, rotation: Rotation) -> None:
         for message in streams.changed:
             await self.cluster.emit(body, "Normal", "StreamChanged", message)
         for message in streams.put_back:
             await self.cluster.emit(body, "Warning", "DriftPutBack", message)
-        for source in dropped:
+        for source in drained.dropped:
             message = f"source {source} was removed and everything of it is stored: dropped its stream"
             await self.cluster.emit(body, "Normal", "SourceDrained", message)
+        if rotation.made:
+            await self.cluster.emit(body, "Normal", "PasswordRotated", rotation.made)
 
 
 def _listed(keys: Sequence[Key]) -> str:
@@ -198,12 +188,13 @@ def _status_of(body: Object) -> EventPipelineStatus:
         return EventPipelineStatus()
 
 
-def _again(status: EventPipelineStatus, *, draining: bool, now: datetime) -> float | None:
+def _again(status: EventPipelineStatus, *, pending: bool, now: datetime) -> float | None:
     """Seconds until the next look: soon where something is awaited, less and less often the longer it takes.
 
-    What pods do, the watches tell; the rest (warnings, answers of services, the stream) has to be asked for.
+    What pods do, the watches tell; the rest (warnings, answers of services, the stream) has to be asked for. `pending`:
+    a change of the pipeline is under way that goes on in the next pass.
     """
-    if draining:
+    if pending:
         return _SOON
     ready = next(condition for condition in status.conditions if condition.type == "Ready")
     if ready.status == "True":

@@ -1,16 +1,24 @@
-"""The secrets of a pipeline: its own, made once and never overwritten, and those that the resource names."""
+"""The secrets of a pipeline: its own, made once and changed only by a rotation, and those that the resource names.
+
+A rotation is asked for with the annotation ROTATE on the resource: whoever may edit a pipeline may do so, it can stand
+in a file under version control, and asking twice with one value rotates once. The Secret says for which value it was
+rotated last. Deleting the Secret would be no rotation: the passwords of what runs would be lost.
+"""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from eventpipeline.spec import EventPipeline, SecretRef
-from eventpipeline_operator.auth import NATS_PASSWORD, REQUIRED_KEYS, SecretHashes, hashes, new_auth
+from eventpipeline_operator.auth import NATS_PASSWORD, REQUIRED_KEYS, USER, SecretHashes, hashes, new_auth, rotated
 from eventpipeline_operator.cluster import Cluster
 from eventpipeline_operator.errors import Refused, Unavailable
 from eventpipeline_operator.objects import SECRET, Key, Object, is_owned, labels_of, owner_reference
+
+ROTATE = "eventpipeline.dev/rotate-database-password"
+_ROTATED = "eventpipeline.dev/database-password-rotated"
 
 
 @dataclass(frozen=True)
@@ -20,6 +28,15 @@ class Credentials:
     auth: Mapping[str, str] = field(repr=False)
     nats_url: str | None = field(default=None, repr=False)
     database_url: str | None = field(default=None, repr=False)
+    version: str | None = None
+    """The resourceVersion of the pipeline's own Secret."""
+    rotated_for: str | None = None
+    """The value of ROTATE for which it was rotated last, or made."""
+
+    def asked_to_rotate(self, pipeline: EventPipeline) -> bool:
+        """Whether the resource asks for a rotation that has not been made yet."""
+        asked = asked_rotation(pipeline)
+        return asked is not None and self.version is not None and asked != self.rotated_for
 
     @property
     def hashes(self) -> SecretHashes:
@@ -38,6 +55,10 @@ class Credentials:
 
 def secret_name(pipeline: EventPipeline) -> str:
     return f"{pipeline.metadata.name}-auth"
+
+
+def asked_rotation(pipeline: EventPipeline) -> str | None:
+    return (pipeline.metadata.annotations or {}).get(ROTATE)
 
 
 async def credentials(cluster: Cluster, pipeline: EventPipeline, *, write: bool) -> Credentials:
@@ -59,16 +80,42 @@ async def credentials(cluster: Cluster, pipeline: EventPipeline, *, write: bool)
         await cluster.apply(_metadata(pipeline, key))
     nats, store = pipeline.spec.stream.external, pipeline.spec.store.external
     reference = nats.credentials_secret_ref if nats else None
+    metadata = found["metadata"] if found else {}
     return Credentials(
         auth,
+        version=metadata.get("resourceVersion"),
+        rotated_for=metadata.get("annotations", {}).get(_ROTATED),
         nats_url=await _external(cluster, key.namespace, reference) if reference else None,
         database_url=await _external(cluster, key.namespace, store.url_secret_ref) if store else None,
     )
 
 
+async def rotate(cluster: Cluster, pipeline: EventPipeline, present: Credentials) -> Credentials:
+    """Has the services log in to Postgres as the other role, with a new password, from their next start on.
+
+    The present password stays valid until the next rotation. Raises Conflict where somebody has changed the Secret.
+    """
+    key = Key(SECRET, pipeline.metadata.namespace or "", secret_name(pipeline))
+    auth, asked = rotated(present.auth), asked_rotation(pipeline)
+    metadata = {"resourceVersion": present.version, "annotations": {_ROTATED: asked}}
+    after = await cluster.merge(key, {"metadata": metadata, "data": _encoded(auth)})
+    return replace(present, auth=auth, version=after["metadata"]["resourceVersion"], rotated_for=asked)
+
+
+def login_role(present: Credentials) -> str:
+    """As which role the services log in to Postgres."""
+    return present.auth[USER]
+
+
 def _new(pipeline: EventPipeline, key: Key) -> Object:
-    data = {name: base64.b64encode(value.encode()).decode() for name, value in new_auth().items()}
-    return {**_metadata(pipeline, key), "type": "Opaque", "data": data}
+    made = {**_metadata(pipeline, key), "type": "Opaque", "data": _encoded(new_auth())}
+    if asked := asked_rotation(pipeline):
+        made["metadata"]["annotations"] = {_ROTATED: asked}
+    return made
+
+
+def _encoded(auth: Mapping[str, str]) -> dict[str, str]:
+    return {name: base64.b64encode(value.encode()).decode() for name, value in auth.items()}
 
 
 def _metadata(pipeline: EventPipeline, key: Key) -> Object:

@@ -1,7 +1,7 @@
 """What was planned and what was seen -> status. Pure.
 
-Ready is True where all of StreamReady, StoreReady, GatewayReady, CollectorsReady and ReporterReady are. `Open` and
-`Paused` only inform; they stand there only while they are so.
+Ready is True where all of StreamReady, StoreReady, GatewayReady, CollectorsReady and ReporterReady are. Others
+(`Open`, `Paused`, `PasswordRotationWaits`) only inform; they stand there only while they are so.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def status(
         _collectors((*plan.collectors, *draining), seen),
         _service("ReporterReady", plan.reporter, seen),
     )
-    conditions = [_ready(parts, seen.failure), *parts, *_notices(pipeline)]
+    conditions = [_ready(parts, seen.failure), *parts, *_notices(pipeline, seen)]
     sources = (
         *(_source(workload, "Active", previous, seen) for workload in plan.collectors),
         *(_source(workload, "Draining", previous, seen) for workload in draining),
@@ -167,7 +167,7 @@ def _collectors(workloads: Sequence[Workload], seen: Seen) -> Condition:
     return _condition(kind, "False", first.reason, "; ".join(messages))
 
 
-def _notices(pipeline: EventPipeline) -> Iterable[Condition]:
+def _notices(pipeline: EventPipeline, seen: Seen) -> Iterable[Condition]:
     yield _condition("Open", "True", "NoAuthentication", _OPEN)
     if pipeline.spec.paused:
         yield _condition(
@@ -176,6 +176,23 @@ def _notices(pipeline: EventPipeline) -> Iterable[Condition]:
             "Paused",
             "spec.paused is true: nothing is changed, and changes by others stay as they are.",
         )
+    if seen.rotation_waits:
+        yield _rotation(pipeline)
+
+
+def _rotation(pipeline: EventPipeline) -> Condition:
+    kind = "PasswordRotationWaits"
+    if store := pipeline.spec.store.external:
+        return _condition(
+            kind, "True", "ExternalDatabase",
+            "The database is somebody else's: change its password there and in Secret "
+            f"{store.url_secret_ref.name}, and the services follow within a minute. Then take the annotation away.",
+        )  # fmt: skip
+    return _condition(
+        kind, "True", "RolloutUnderWay",
+        "The database's password is rotated once Postgres, every collector and the reporter are ready and run the "
+        "newest version: until then some of them need the present one.",
+    )  # fmt: skip
 
 
 def _first(troubles: Iterable[Trouble]) -> Trouble | None:

@@ -6,6 +6,7 @@ Field descriptions are written for `kubectl explain` and for the messages of `ev
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -233,7 +234,9 @@ class ExternalNats(Model):
         description="nats://host:4222, or tls://host:4222; several are separated by commas.",
     )  # fmt: skip
     credentials_secret_ref: SecretRef | None = Field(
-        default=None, description="A Secret whose key holds the URL with user and password, used in place of url."
+        default=None,
+        description="A Secret whose key holds a whole address in the form of url, with user and password in it: "
+        "nats://user:password@host:4222. The services use it in place of url.",
     )
 
 
@@ -350,6 +353,7 @@ class Metadata(BaseModel):
     namespace: DnsLabel | None = None
     generation: int | None = None
     uid: str | None = None
+    annotations: Mapping[str, str] | None = None
 
 
 class Condition(Model):

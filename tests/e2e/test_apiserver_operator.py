@@ -40,6 +40,7 @@ from eventpipeline_operator.objects import (
 )
 from eventpipeline_operator.probe import Probe
 from eventpipeline_operator.reconcile import Reconciler
+from eventpipeline_operator.secret import ROTATE
 from eventpipeline_operator.streams import Streams
 from eventpipeline_operator.triggers import Result, Target
 from operator_rendering import TinyRenderer
@@ -393,13 +394,14 @@ async def jetstream(url: str) -> AsyncIterator[JetStreamContext]:
         await client.close()
 
 
-async def rolled_out(world: World, name: str) -> None:
+async def rolled_out(world: World, *names: str, kind: Kind = DEPLOYMENT) -> None:
     """As the controllers would say it, which do not run here."""
-    metadata = (await world.read(DEPLOYMENT, name))["metadata"]
-    counts = {"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1}
-    await world.cluster.patch_status(
-        Key(DEPLOYMENT, world.namespace, name), {"observedGeneration": metadata["generation"], **counts}
-    )
+    for name in names:
+        metadata = (await world.read(kind, f"marketing-{name}"))["metadata"]
+        counts = {"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1}
+        await world.cluster.patch_status(
+            Key(kind, world.namespace, f"marketing-{name}"), {"observedGeneration": metadata["generation"], **counts}
+        )
 
 
 async def test_a_drained_source_goes_and_its_stream_after_the_last_pod(world: World, tmp_path: Path) -> None:
@@ -412,7 +414,7 @@ async def test_a_drained_source_goes_and_its_stream_after_the_last_pod(world: Wo
             await context.publish(f"{world.namespace}_marketing_events.tiktok", b"[]")
             await world.write({"sources": [{"name": "facebook"}], **external})
             await world.reconcile()
-            await rolled_out(world, "marketing-gateway")
+            await rolled_out(world, "gateway")
             await world.reconcile()
             await world.read(DEPLOYMENT, "marketing-tiktok-collector")  # something is pending
 
@@ -527,6 +529,101 @@ async def test_the_secret_is_made_once_and_owned_only_under_delete(world: World)
     assert "ownerReferences" not in kept["metadata"]
 
 
+async def rotate(world: World, value: str) -> None:
+    await world.merge(PIPELINE, "marketing", {"metadata": {"annotations": {ROTATE: value}}})
+    await world.reconcile()
+
+
+async def passwords(world: World) -> dict[str, str]:
+    found: dict[str, str] = (await world.read(SECRET, "marketing-auth"))["data"]
+    return found
+
+
+async def all_rolled_out(world: World) -> None:
+    await rolled_out(world, "facebook-collector", "tiktok-collector", "reporter")
+    await rolled_out(world, "postgres", kind=STATEFUL_SET)
+
+
+def store_hash(deployment: Object) -> str:
+    found: str = deployment["spec"]["template"]["metadata"]["annotations"]["store-hash"]
+    return found
+
+
+async def test_a_password_is_rotated_once_a_value_and_only_when_what_runs_has_the_present_one(world: World) -> None:
+    await world.write({})
+    await world.reconcile()
+    first = await passwords(world)
+    before = store_hash(await world.read(DEPLOYMENT, "marketing-reporter"))
+
+    await rotate(world, "1")
+    assert await passwords(world) == first, "nothing is ready yet"
+    assert (await world.condition("PasswordRotationWaits"))["reason"] == "RolloutUnderWay"
+    await all_rolled_out(world)
+    await world.reconcile()
+    second = await passwords(world)
+    assert second["postgres-user"] != first["postgres-user"]
+    assert second["postgres-previous-password"] == first["postgres-password"] != second["postgres-password"]
+    assert second["nats-password"] == first["nats-password"]
+    assert await world.condition("PasswordRotationWaits") == {}
+    assert store_hash(await world.read(DEPLOYMENT, "marketing-reporter")) != before
+    (said,) = await world.events("PasswordRotated")
+    assert "eventpipeline_b" in said
+
+    unchanged = await world.versions()
+    await world.reconcile()
+    assert await world.versions() == unchanged
+    await rotate(world, "2")
+    assert await passwords(world) == second, "the pods of before need the password that this would take away"
+    await all_rolled_out(world)
+    await world.reconcile()
+    third = await passwords(world)
+    assert third["postgres-user"] == first["postgres-user"]
+    assert third["postgres-password"] not in (first["postgres-password"], second["postgres-password"])
+    await all_rolled_out(world)
+    await world.write({"deletionPolicy": "Delete"})
+    await world.reconcile()
+    assert await passwords(world) == third
+
+
+async def test_a_pipeline_that_comes_with_the_annotation_is_not_rotated_at_its_start(world: World) -> None:
+    await world.cluster.apply(
+        {
+            "apiVersion": PIPELINE.api_version, "kind": PIPELINE.kind, "spec": {},
+            "metadata": {"name": "marketing", "namespace": world.namespace, "annotations": {ROTATE: "1"}},
+        }
+    )  # fmt: skip
+    await world.reconcile()
+    first = await passwords(world)
+    await all_rolled_out(world)
+    await world.reconcile()
+    assert await passwords(world) == first
+    assert await world.condition("PasswordRotationWaits") == {}
+
+
+async def test_a_rotation_of_somebody_elses_database_is_said_to_be_theirs(world: World) -> None:
+    await world.cluster.create(database_secret(world, "postgresql://u:p@h/d"))
+    await world.write({"store": {"external": {"urlSecretRef": {"name": "database"}}}})
+    await rotate(world, "1")
+    waits = await world.condition("PasswordRotationWaits")
+    assert waits["reason"] == "ExternalDatabase"
+    assert "Secret database" in waits["message"]
+
+
+async def test_a_changed_secret_of_an_external_server_replaces_the_pods_that_use_it(world: World) -> None:
+    await world.cluster.create(database_secret(world, "postgresql://u:p@h/d"))
+    await world.write({"store": {"external": {"urlSecretRef": {"name": "database"}}}})
+    await world.reconcile()
+    before = store_hash(await world.read(DEPLOYMENT, "marketing-reporter"))
+    await world.merge(SECRET, "database", {"stringData": {"url": "postgresql://u:other@h/d"}})
+    await world.reconcile()
+    assert store_hash(await world.read(DEPLOYMENT, "marketing-reporter")) != before
+
+
+def database_secret(world: World, url: str) -> Object:
+    metadata = {"name": "database", "namespace": world.namespace}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"url": url}}
+
+
 async def test_a_missing_secret_is_said_and_nothing_is_touched(world: World) -> None:
     await world.write({"store": {"external": {"urlSecretRef": {"name": "database"}}}})
     result = await world.reconcile()
@@ -535,10 +632,7 @@ async def test_a_missing_secret_is_said_and_nothing_is_touched(world: World) -> 
     assert "Secret database" in ready["message"]
     assert result.again_after
     assert await world.absent(DEPLOYMENT, "marketing-gateway")
-    await world.cluster.create(
-        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "database", "namespace": world.namespace},
-         "stringData": {"url": "postgresql://u:p@h/d"}}
-    )  # fmt: skip
+    await world.cluster.create(database_secret(world, "postgresql://u:p@h/d"))
     await world.reconcile()
     await world.read(DEPLOYMENT, "marketing-gateway")
 

@@ -13,7 +13,7 @@ from eventpipeline.settings import GatewaySettings
 from eventpipeline.spec import Condition, EventPipeline, EventPipelineStatus
 from eventpipeline_operator.errors import InvalidResource
 from eventpipeline_operator.observe import WorkloadSeen
-from eventpipeline_operator.planned import droppable, is_refused, planned, removed_sources, still_draining
+from eventpipeline_operator.planned import droppable, is_refused, may_rotate, planned, removed_sources, still_draining
 from eventpipeline_operator.reconcile import _again, parsed
 from eventpipeline_operator.secret import Credentials
 from eventpipeline_operator.settings import OperatorSettings, parsed_image
@@ -84,6 +84,17 @@ def test_a_source_is_refused_once_no_gateway_of_before_is_left(gateway: Workload
     assert is_refused(gateway) is refused
 
 
+def test_a_password_is_rotated_only_where_everything_has_the_present_one() -> None:
+    settled = {name: replace(REFUSING, name=name) for name in ("postgres", "facebook-collector", "reporter", "gateway")}
+    assert may_rotate(settled)
+    assert may_rotate(settled | {"gateway": replace(REFUSING, ready=0)}), "it does not log in there"
+    assert not may_rotate({"postgres": REFUSING})
+    assert not may_rotate({"facebook-collector": REFUSING, "reporter": REFUSING})
+    for name in ("postgres", "facebook-collector", "reporter"):
+        for change in ({"updated": 1}, {"leaving": 1}, {"current": False}, {"ready": 1}):
+            assert not may_rotate(settled | {name: replace(REFUSING, **change)})
+
+
 def test_a_stream_that_nobody_asked_for_is_drained_first_and_goes_when_nobody_would_make_it_again() -> None:
     """As after a removal while the operator was away, or after a gateway that ended late."""
     resource = parsed(body({"sources": [{"name": "facebook"}]}, {"facebook": "Active"}))
@@ -118,13 +129,13 @@ def test_what_is_awaited_is_looked_at_less_and_less_often() -> None:
         type="Ready", status="False", reason="Starting", message="", last_transition_time="2026-11-24T12:00:00Z"
     )
     delays = [
-        _again(EventPipelineStatus(conditions=(ready,)), draining=False, now=start + timedelta(seconds=age))
+        _again(EventPipelineStatus(conditions=(ready,)), pending=False, now=start + timedelta(seconds=age))
         for age in (0, 60, 86400)
     ]
     assert delays == [5, 15, 60]
     done = EventPipelineStatus(conditions=(ready.model_copy(update={"status": "True"}),))
-    assert _again(done, draining=False, now=start) is None
-    assert _again(done, draining=True, now=start) == 5
+    assert _again(done, pending=False, now=start) is None
+    assert _again(done, pending=True, now=start) == 5
 
 
 def test_an_invalid_resource_is_said_field_by_field() -> None:

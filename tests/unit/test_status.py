@@ -137,6 +137,13 @@ def test_a_stream_with_settings_that_cannot_be_put_back() -> None:
     assert "EVENTS_facebook" in condition(made, "Ready").message
 
 
+def test_a_rotation_that_waits_says_for_what() -> None:
+    made = status(replace(seen(), rotation_waits=True))
+    assert condition(made, "PasswordRotationWaits").reason == "RolloutUnderWay"
+    assert condition(made, "Ready").status == "True"
+    assert "PasswordRotationWaits" not in {entry.type for entry in status(seen()).conditions}
+
+
 def test_postgres_that_refuses_is_seen_through_those_it_refuses() -> None:
     trouble = Trouble("PostgresRefuses", "pod p is not ready: store: password authentication failed")
     collector = workload("tiktok-collector", ready=0, troubles=(trouble,))

@@ -1,0 +1,75 @@
+"""Changes of a running pipeline that take several passes: a source that goes, a password that changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from eventpipeline.spec import EventPipeline
+from eventpipeline_operator.cluster import Cluster
+from eventpipeline_operator.look import Looking
+from eventpipeline_operator.objects import Key, Object, source_label
+from eventpipeline_operator.observe import Objects, workloads_seen
+from eventpipeline_operator.planned import (
+    Planned,
+    droppable,
+    is_refused,
+    may_rotate,
+    planned,
+    removed_sources,
+    still_draining,
+)
+from eventpipeline_operator.secret import Credentials, login_role, rotate
+from eventpipeline_operator.streams import StreamsSeen
+
+
+@dataclass(frozen=True)
+class Drained:
+    """The plan with the sources that still drain; `dropped`: those whose stream went in this pass."""
+
+    plans: Planned
+    dropped: tuple[str, ...]
+    left: bool
+    """Whether there are streams that still have to go."""
+
+
+async def drain(looking: Looking, pipeline: EventPipeline, streams: StreamsSeen, live: Mapping[Key, Object]) -> Drained:
+    """Decides which sources drain, and drops the streams of those that nobody needs any more."""
+    if not (removed_sources(pipeline) or streams.removed):
+        return Drained(planned(pipeline, ()), (), left=False)
+    pods = await looking.pods(pipeline)
+    gateway = workloads_seen(pipeline.metadata.name, Objects(live, pods)).get("gateway")
+    draining = still_draining(pipeline, streams.pending, streams.removed, refused=is_refused(gateway))
+    plans = planned(pipeline, draining)
+    collecting = {source_label(item) for item in (*pods, *live.values())}
+    dropped = [name for name in droppable(plans, streams.removed, collecting) if await looking.drop(pipeline, name)]
+    return Drained(plans, tuple(dropped), left=len(streams.removed) > len(dropped))
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """The credentials from now on. `made`: what was done, for an Event; `waits`: it was asked for and has not begun."""
+
+    secrets: Credentials
+    made: str | None = None
+    waits: bool = False
+
+
+async def rotate_if_asked(
+    cluster: Cluster, looking: Looking, pipeline: EventPipeline, secrets: Credentials, live: Mapping[Key, Object]
+) -> Rotation:
+    """Rotates the database's password where the resource asks for it, once what runs has the present one.
+
+    Raises Conflict where somebody else has changed the Secret.
+    """
+    if pipeline.spec.paused or not secrets.asked_to_rotate(pipeline):
+        return Rotation(secrets)
+    pods = await looking.pods(pipeline)
+    if pipeline.spec.store.external or not may_rotate(workloads_seen(pipeline.metadata.name, Objects(live, pods))):
+        return Rotation(secrets, waits=True)
+    after = await rotate(cluster, pipeline, secrets)
+    made = (
+        f"rotated the database's password: the services are started anew and log in as {login_role(after)}; "
+        f"the former password of {login_role(secrets)} is valid until the next rotation"
+    )
+    return Rotation(after, made)
