@@ -57,6 +57,7 @@ RENDERED_KINDS: tuple[Kind, ...] = (
 """What is rendered, in the order in which it is applied. Only these kinds are pruned: never volumes or secrets."""
 DEPLOYMENT = Kind("apps/v1", "Deployment")
 STATEFUL_SET = Kind("apps/v1", "StatefulSet")
+CRON_JOB = Kind("batch/v1", "CronJob")
 AUTOSCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler")
 POD = Kind("v1", "Pod")
 CLAIM = Kind("v1", "PersistentVolumeClaim")

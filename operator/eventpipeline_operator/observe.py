@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from eventpipeline_operator.objects import DEPLOYMENT, STATEFUL_SET, Key, Object
+from eventpipeline_operator.objects import CRON_JOB, DEPLOYMENT, STATEFUL_SET, Key, Object
 
 _PULL_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _CONFIG_REASONS = ("CreateContainerConfigError", "CreateContainerError")
@@ -60,6 +60,8 @@ class Seen:
     """What is wrong with JetStream where it was asked, or None."""
     stream_wrong: tuple[str, ...] = ()
     """Streams with settings that cannot be put back in place, and what to do."""
+    maintenance: Trouble | None = None
+    """Why partitions are not made and retention is not applied, if so."""
     rotation_waits: bool = False
     """Whether a rotation of the database's password was asked for and has not begun."""
     failure: Trouble | None = None
@@ -84,6 +86,24 @@ def workloads_seen(pipeline: str, objects: Objects) -> dict[str, WorkloadSeen]:
         for key, item in objects.workloads.items()
         if key.kind in (DEPLOYMENT, STATEFUL_SET)
     }
+
+
+def maintenance(live: Mapping[Key, Object]) -> Trouble | None:
+    """What is wrong with the last run of a pipeline's `maintain`, if it is over and did not succeed."""
+    for key, job in live.items():
+        status = job.get("status", {})
+        scheduled, succeeded = status.get("lastScheduleTime", ""), status.get("lastSuccessfulTime", "")
+        # Times of Kubernetes are all in UTC and of one form, so that they compare as text.
+        if key.kind == CRON_JOB and not status.get("active") and scheduled > succeeded:
+            namespace = f"-n {key.namespace}"
+            return Trouble(
+                "LastRunFailed",
+                f"{key} failed at {scheduled}{f'; it succeeded last at {succeeded}' if succeeded else ''}. Until it "
+                "succeeds no partitions are made ahead and spec.store.retentionDays is not applied; events are taken "
+                f"and stored all the same. Run it now and read why: kubectl {namespace} create job maintain-now "
+                f"--from=cronjob/{key.name} && kubectl {namespace} logs --follow job/maintain-now",
+            )
+    return None
 
 
 def _workload(item: Object, objects: Objects) -> WorkloadSeen:

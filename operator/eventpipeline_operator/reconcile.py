@@ -23,7 +23,7 @@ from eventpipeline_operator.errors import Gone, InvalidResource, Refused, Unavai
 from eventpipeline_operator.look import Looking
 from eventpipeline_operator.metrics import OperatorMetrics
 from eventpipeline_operator.objects import PIPELINE, Key, Object, prepared
-from eventpipeline_operator.observe import Objects, Seen, SourceSeen, Trouble, workloads_seen
+from eventpipeline_operator.observe import Objects, Seen, SourceSeen, Trouble, maintenance, workloads_seen
 from eventpipeline_operator.planned import Planned, planned, removed_sources
 from eventpipeline_operator.secret import Credentials, credentials
 from eventpipeline_operator.streams import StreamsSeen
@@ -113,6 +113,7 @@ class Reconciler:
             sources=_sources(drained.plans, streams, await self.looking.dead_letters(pipeline, seen)),
             stream_fault=streams.fault,
             stream_wrong=streams.wrong,
+            maintenance=maintenance(live),
             rotation_waits=rotation.waits,
             failure=changes.failure,
         ), drained

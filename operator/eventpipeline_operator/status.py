@@ -1,7 +1,7 @@
 """What was planned and what was seen -> status. Pure.
 
 Ready is True where all of StreamReady, StoreReady, GatewayReady, CollectorsReady and ReporterReady are. Others
-(`Open`, `Paused`, `PasswordRotationWaits`) only inform; they stand there only while they are so.
+(`Open`, `Paused`, `MaintenanceFailing`, `PasswordRotationWaits`) only inform; they stand there only while they are so.
 """
 
 from __future__ import annotations
@@ -176,6 +176,8 @@ def _notices(pipeline: EventPipeline, seen: Seen) -> Iterable[Condition]:
             "Paused",
             "spec.paused is true: nothing is changed, and changes by others stay as they are.",
         )
+    if seen.maintenance:
+        yield _condition("MaintenanceFailing", "True", seen.maintenance.reason, seen.maintenance.message)
     if seen.rotation_waits:
         yield _rotation(pipeline)
 

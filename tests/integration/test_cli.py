@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from servers import free_offset
+from eventpipeline.local import postgres
+from servers import free_offset, free_port, running_program, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ("up", "demo", "publish", "report", "status", "dead-letters", "validate", "gateway", "collector",
@@ -127,6 +128,32 @@ def test_migrate_says_that_postgres_is_away():
     assert done.returncode == 1
     assert "Postgres did not answer" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_migrate_waits_for_a_database_that_comes_later_and_says_what_it_waits_for(tmp_path):
+    cluster = postgres.open_cluster(tmp_path / "postgres")
+    cluster.initialise()
+    port, output = free_port(), tmp_path / "output"
+    environ = {**os.environ, "DATABASE_URL": cluster.url(port)}
+    with output.open("w") as file:
+        migrate = subprocess.Popen(
+            [sys.executable, "-m", "eventpipeline", "migrate", "--wait", "60"], env=environ, stdout=file, stderr=file
+        )
+    try:
+        wait_for(lambda: "waiting for the database" in output.read_text(), what=output.read_text)
+        with running_program(cluster.server(port=port, log=tmp_path / "postgres.log")):
+            assert migrate.wait(30) == 0
+    finally:
+        migrate.kill()
+        migrate.wait()
+    assert output.read_text().count("waiting for the database") < 4, "said once, not once a second"
+    assert "applied: 0001" in output.read_text()
+
+
+def test_migrate_waits_no_longer_than_it_is_told():
+    done = run("migrate", "--wait", "1.5", env={"DATABASE_URL": "postgresql://x@127.0.0.1:9/x"})
+    assert done.returncode == 1
+    assert "waiting for the database" in done.stderr
 
 
 def test_the_demo_proves_itself_and_ends(tmp_path):

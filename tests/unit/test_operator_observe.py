@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from eventpipeline_operator.objects import DEPLOYMENT, STATEFUL_SET, Key, Object
-from eventpipeline_operator.observe import Objects, WorkloadSeen, workloads_seen
+from eventpipeline_operator.objects import CRON_JOB, DEPLOYMENT, STATEFUL_SET, Key, Object
+from eventpipeline_operator.observe import Objects, WorkloadSeen, maintenance, workloads_seen
 
 KEY = Key(DEPLOYMENT, "shop", "marketing-gateway")
 
@@ -179,3 +179,28 @@ def test_pods_that_are_ending_are_counted_which_no_status_does() -> None:
     going["metadata"]["deletionTimestamp"] = "2026-11-24T12:00:00Z"
     assert look(deployment(), pod(), going).leaving == 1
     assert look(deployment(), pod()).leaving == 0
+
+
+def cron_job(**status: Any) -> dict[Key, Object]:
+    return {Key(CRON_JOB, "shop", "marketing-maintain"): {"status": status}, KEY: deployment()}
+
+
+def test_maintenance_whose_last_run_failed() -> None:
+    failed = {"lastScheduleTime": "2026-11-24T13:07:00Z"}
+    for status in (failed, failed | {"lastSuccessfulTime": "2026-11-24T12:07:09Z"}):
+        trouble = maintenance(cron_job(**status))
+        assert trouble
+        assert "kubectl -n shop create job maintain-now --from=cronjob/marketing-maintain" in trouble.message
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {},
+        {"lastScheduleTime": "2026-11-24T13:07:00Z", "active": [{"name": "marketing-maintain-1"}]},
+        {"lastScheduleTime": "2026-11-24T13:07:00Z", "lastSuccessfulTime": "2026-11-24T13:07:09Z"},
+    ],
+    ids=["never ran", "runs", "succeeded"],
+)
+def test_maintenance_that_works(status: dict[str, Any]) -> None:
+    assert maintenance(cron_job(**status)) is None

@@ -137,6 +137,12 @@ def test_a_stream_with_settings_that_cannot_be_put_back() -> None:
     assert "EVENTS_facebook" in condition(made, "Ready").message
 
 
+def test_failing_maintenance_is_said_and_stops_nothing() -> None:
+    made = status(replace(seen(), maintenance=Trouble("LastRunFailed", "CronJob marketing-maintain failed")))
+    assert condition(made, "MaintenanceFailing").status == "True"
+    assert condition(made, "Ready").status == "True"
+
+
 def test_a_rotation_that_waits_says_for_what() -> None:
     made = status(replace(seen(), rotation_waits=True))
     assert condition(made, "PasswordRotationWaits").reason == "RolloutUnderWay"

@@ -40,10 +40,7 @@ spec:
         - name: migrate
           {{- include "eventpipeline.image" (dict "root" .root "image" .root.Values.image) | nindent 10 }}
           # Postgres may still be on its way; one that refuses for good shows here as the reason.
-          command:
-            - /bin/sh
-            - -c
-            - n=0; until eventpipeline migrate; do n=$((n+1)); [ $n -lt 60 ] || exit 1; sleep 1; done
+          command: [eventpipeline, migrate, --wait, "60"]
           env:
             {{- include "eventpipeline.environment" (dict "root" .root "process" .root.Values.migrate) | nindent 12 }}
           {{- include "eventpipeline.resources" (dict "resources" .service.resources) | nindent 10 }}

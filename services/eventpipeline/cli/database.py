@@ -3,30 +3,53 @@
 from __future__ import annotations
 
 import os
+import sys
+import time
 from datetime import UTC, datetime
 
 from eventpipeline.cli.output import fail
 from eventpipeline.settings import MaintainSettings, SettingsError
-from eventpipeline.store import StoreError
+from eventpipeline.store import SchemaMismatch, StoreError, StoreUnavailable
 from eventpipeline.store.partitions import maintain as maintain_partitions
 from eventpipeline.store.schema import migrate as migrate_schema
 
+_RETRY_SECONDS = 1.0
 
-def migrate() -> int:
+
+def migrate(*, wait: float = 0.0) -> int:
     """Bring the database to this release's schema, and make the partitions of the days ahead.
 
     Reads DATABASE_URL from the environment. Safe to run at any time, by any number at once; a database that is newer
     than this release can work with is refused and left alone (exit code 1).
+
+    Parameters
+    ----------
+    wait
+        Seconds to wait for a database that does not answer yet.
     """
-    try:
-        settings = MaintainSettings.read(os.environ)
-        applied = migrate_schema(settings.database_url)
-        maintained = maintain_partitions(settings.database_url, datetime.now(UTC).date(), None)
-    except (SettingsError, StoreError) as error:
-        return fail(str(error))
-    print(f"applied: {', '.join(applied) or 'nothing, the schema is up to date'}")
-    print(f"partitions made: {len(maintained.made)}")
-    return 0
+    deadline = time.monotonic() + wait
+    told = ""
+    while True:
+        try:
+            settings = MaintainSettings.read(os.environ)
+            applied = migrate_schema(settings.database_url)
+            maintained = maintain_partitions(settings.database_url, datetime.now(UTC).date(), None)
+        except (SettingsError, StoreError) as error:
+            if not is_worth_waiting(error) or time.monotonic() >= deadline:
+                return fail(str(error))
+            if str(error) != told:
+                told = str(error)
+                print(f"waiting for the database: {told}", file=sys.stderr, flush=True)
+            time.sleep(_RETRY_SECONDS)
+        else:
+            print(f"applied: {', '.join(applied) or 'nothing, the schema is up to date'}")
+            print(f"partitions made: {len(maintained.made)}")
+            return 0
+
+
+def is_worth_waiting(error: Exception) -> bool:
+    """Whether it may go away by itself; a schema that does not match never does."""
+    return isinstance(error, StoreUnavailable) and not isinstance(error, SchemaMismatch)
 
 
 def maintain() -> int:
