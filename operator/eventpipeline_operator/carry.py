@@ -2,6 +2,7 @@
 
 - `spec.replicas` of a Deployment that has an autoscaler is not rendered. Where the operator has applied it before,
   leaving it out would make it 1; so the live count is applied until the autoscaler holds the field, then let go.
+  Only a count of 0 is put back, to 1.
 - The templates of a StatefulSet's volumes cannot change; the operator patches the claims themselves instead.
 """
 
@@ -34,12 +35,20 @@ def carried(rendered: Object, live: Object) -> Carried:
 
 
 def _replicas(rendered: Object, live: Object) -> Carried:
+    count = live["spec"].get("replicas", 1)
+    if count == 0:
+        # Somebody has scaled it to nothing. An autoscaler takes that for being switched off, and would never mend it.
+        return _with_replicas(rendered, live, 1)
     if not _holds_replicas(owned_fields(live, MANAGER)):
         return Carried(rendered)
     if any(_holds_replicas(entry.get("fieldsV1", {})) for entry in _others(live)):
         return Carried(rendered, let_go=True)
+    return _with_replicas(rendered, live, count)
+
+
+def _with_replicas(rendered: Object, live: Object, count: int) -> Carried:
     item = copy.deepcopy(rendered)
-    item["spec"]["replicas"] = live["spec"].get("replicas", 1)
+    item["spec"]["replicas"] = count
     item["metadata"]["resourceVersion"] = live["metadata"]["resourceVersion"]
     return Carried(item, held=True)
 

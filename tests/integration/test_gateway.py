@@ -534,6 +534,24 @@ def child_of(pid: int) -> int:
     return int(children[0]) if children else pid
 
 
+def test_a_gateway_that_listens_takes_events_at_once(tmp_path: Path) -> None:
+    """During a rollout a new one gets requests as soon as it answers its probe."""
+    port = free_port()
+    program = nats.server(
+        tmp_path / "nats", port=port, monitor_port=free_port(), max_file_bytes=8 * GIB, log=tmp_path / "nats.log"
+    )
+    with running_program(program) as process:
+        server = child_of(process.pid)
+        os.kill(server, signal.SIGSTOP)
+        resume = threading.Timer(1.5, os.kill, (server, signal.SIGCONT))
+        resume.start()
+        try:
+            with running_gateway(tmp_path, f"nats://127.0.0.1:{port}", ready=False) as gateway:
+                assert gateway.post(event()).status_code == 202
+        finally:
+            resume.join()
+
+
 def test_full_streams(tmp_path: Path, nats_url: str) -> None:
     limits = {"stream_bytes": 2 * MIB, "dead_bytes": MIB, "stream_prefix": "full-"}
     with running_gateway(tmp_path, nats_url, **limits) as gateway:

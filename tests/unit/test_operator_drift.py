@@ -176,6 +176,26 @@ def test_the_live_count_is_carried_until_the_autoscaler_holds_it() -> None:
     assert not carried(RENDERED, item).let_go
 
 
+def test_a_count_of_nothing_is_put_back_since_no_autoscaler_would_do_it() -> None:
+    item = live()
+    item["spec"]["replicas"] = 0
+    item["metadata"]["managedFields"] = [
+        _replicas(MANAGER),
+        {
+            "manager": "kubectl",
+            "operation": "Update",
+            "subresource": "scale",
+            "fieldsV1": {"f:spec": {"f:replicas": {}}},
+        },
+    ]
+    for _ in range(2):
+        carry = carried(RENDERED, item)
+        assert carry.item["spec"]["replicas"] == 1
+        assert not carry.let_go
+        assert "spec.replicas" in differences(carry.item, item)
+        item["metadata"]["managedFields"].pop(0)
+
+
 def _stateful_set(size: str) -> Object:
     template = {"metadata": {"name": "data"}, "spec": {"resources": {"requests": {"storage": size}}}}
     return {

@@ -41,6 +41,7 @@ from eventpipeline.telemetry import (
 EVENTS_PATH = "/webhook/events"
 _RETRY_AFTER_FULL = 30
 _RETRY_AFTER_AWAY = 2
+_START_SECONDS = 3.0
 
 
 def create_app(
@@ -156,6 +157,8 @@ async def run(settings: GatewaySettings) -> None:
     # A body is 50,000 small values that are gone a moment later; looking for cycles among them finds none.
     gc.set_threshold(50_000, 20, 50)
     try:
+        # Nobody is sent here before it can take events; but where JetStream is away, callers must get the 503.
+        await asyncio.wait((ensuring,), timeout=_START_SECONDS)
         await serve(app, settings, health, drain_seconds=settings.drain_seconds)
     finally:
         ensuring.cancel()
