@@ -148,8 +148,9 @@ def _made_again(ensured: Ensured, made_at: Mapping[str, datetime]) -> Iterator[s
 def _made(what: str, made_at: Mapping[str, datetime]) -> str:
     if what not in made_at:
         return f"made {what}"
-    lost = "; events in it that were not stored yet are lost" if what.startswith("stream") else ""
-    return f"made {what} again, which somebody had deleted{lost}"
+    if what.startswith("stream"):
+        return f"made {what} again, which somebody had deleted; events in it that were not stored yet are lost"
+    return f"made {what} again, which somebody had deleted, or changed so that it passed over events"
 
 
 def _changed(change: Change, *, planned: bool) -> str:

@@ -137,7 +137,16 @@ async def test_a_consumer_that_passed_over_messages_is_made_anew_and_none_is_los
         await acknowledge(await puller.fetch(1, MIB, 1.0))  # of which nothing was stored: the worst that can be
         await jetstream.delete_consumer(name, "collector")
         await publish(stream, events[2:4])
-        await jetstream.add_consumer(name, ConsumerConfig(durable_name="collector").evolve(**change))
+
+        async def is_made() -> bool:
+            with contextlib.suppress(
+                nats.js.errors.ServerError
+            ):  # while the server removes the files of the former one
+                await jetstream.add_consumer(name, ConsumerConfig(durable_name="collector").evolve(**change))
+                return True
+            return False
+
+        await eventually(is_made, "another consumer")
         await publish(stream, events[4:])
         subscription = await jetstream.pull_subscribe_bind("collector", name)
         with contextlib.suppress(nats.errors.TimeoutError, nats.js.errors.APIError):
@@ -151,6 +160,27 @@ async def test_a_consumer_that_passed_over_messages_is_made_anew_and_none_is_los
         async with collecting(shared_nats, database, stream_prefix, stream_bytes=LIMIT):
             await eventually(lambda: scalar(database, "SELECT count(*) FROM events") == 6, "every event")
     assert_holds(database, parsed(packed(events)))
+
+
+async def test_a_collector_puts_its_consumer_back_by_itself(
+    shared_nats: str, stream_prefix: str, database: str
+) -> None:
+    """As where no operator looks."""
+    async with (
+        opened(shared_nats, stream_prefix) as (_, jetstream, name),
+        collecting(shared_nats, database, stream_prefix, stream_bytes=LIMIT),
+    ):
+        await jetstream.add_consumer(name, consumer_config().evolve(filter_subject=f"{stream_prefix}events.none"))
+
+        async def is_right() -> bool:
+            with contextlib.suppress(nats.js.errors.NotFoundError):
+                return (await jetstream.consumer_info(name, "collector")).config.filter_subject is None
+            return False
+
+        await eventually(is_right, "the consumer as it has to be")
+        async with streaming(shared_nats, stream_prefix, stream_bytes=LIMIT) as stream:
+            await publish(stream, [facebook(1)])
+        await eventually(lambda: scalar(database, "SELECT count(*) FROM events") == 1, "the event")
 
 
 @pytest.mark.parametrize("deleted", ["stream", "consumer"])

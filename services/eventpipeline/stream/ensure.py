@@ -7,9 +7,11 @@ deletes nothing where a limit becomes smaller than what is there; it only takes 
 
 from __future__ import annotations
 
+import asyncio
+
 import nats.js.errors
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerInfo, StreamConfig, StreamInfo
+from nats.js.api import ConsumerConfig, ConsumerInfo, StreamConfig, StreamInfo
 
 from eventpipeline.stream.config import (
     CONSUMER,
@@ -31,6 +33,7 @@ _NO_ROOM = (10002, 10005, 10023, 10047)
 _NAME_IN_USE = 10058
 _LEAST_BYTES = 2**20
 """A stream smaller than this would not take one message of the largest size."""
+_REMOVAL_SECONDS, _ATTEMPTS = 0.2, 5
 _WORTH_IT = 0.95
 """A limit that cannot be reached yet is approached in steps of at least this."""
 _log = log("stream")
@@ -121,7 +124,20 @@ async def _consumer(jetstream: JetStreamContext, stream: str, called: str) -> tu
     if not can_be_changed(different):
         # It may have passed over messages for good. A new one gets all of them; the store leaves out what it has.
         await jetstream.delete_consumer(stream, CONSUMER)
+        return await _again(jetstream, stream, wanted), Change(called, fields)
     return await jetstream.add_consumer(stream, wanted), Change(called, fields)
+
+
+async def _again(jetstream: JetStreamContext, stream: str, wanted: ConsumerConfig) -> ConsumerInfo:
+    """A consumer in place of one that was deleted just now: the server removes its files a moment after it says so, and
+    refuses another of that name, or would lose its files, while it does."""
+    for _ in range(_ATTEMPTS):
+        await asyncio.sleep(_REMOVAL_SECONDS)
+        try:
+            return await jetstream.add_consumer(stream, wanted)
+        except nats.js.errors.ServerError as error:
+            _log.debug("consumer cannot be made yet", stream=stream, error=error.description)
+    return await jetstream.add_consumer(stream, wanted)
 
 
 async def _fit(

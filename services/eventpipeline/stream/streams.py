@@ -13,7 +13,7 @@ import nats.js.errors
 from nats.js import JetStreamContext
 
 from eventpipeline.settings import StreamSettings
-from eventpipeline.stream.config import CONSUMER, Ensured, consumer_differences, stream_config
+from eventpipeline.stream.config import CONSUMER, Ensured, can_be_changed, consumer_differences, stream_config
 from eventpipeline.stream.connection import Connection
 from eventpipeline.stream.ensure import ensure
 from eventpipeline.stream.errors import StreamFull, StreamUnavailable, unavailable
@@ -197,6 +197,8 @@ class Stream:
         jetstream, name = self._connection.jetstream(), self._stream_name(source)
         try:
             stored = await stored_before(jetstream, name)
+            if not stored:
+                self.forget(source)  # somebody changed the consumer; whoever uses it next puts it back
             info = await jetstream.stream_info(name)
             first_young = await first_younger(
                 partial(self._age, jetstream, source), self._settings.stream_retention_seconds,
@@ -257,6 +259,6 @@ async def _pending(jetstream: JetStreamContext, name: str, messages: int) -> int
         consumer = await jetstream.consumer_info(name, CONSUMER)
     except nats.js.errors.NotFoundError:
         return messages
-    if consumer_differences(consumer.config):
+    if not can_be_changed(consumer_differences(consumer.config)):
         return messages
     return (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)

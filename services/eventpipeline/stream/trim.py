@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from nats.js import JetStreamContext
 from nats.js.api import StreamInfo
 
-from eventpipeline.stream.config import CONSUMER, consumer_differences
+from eventpipeline.stream.config import CONSUMER, can_be_changed, consumer_differences
 
 _TRIM_ABOVE, _TRIM_TO = 0.70, 0.60
 
@@ -18,7 +18,7 @@ async def stored_before(jetstream: JetStreamContext, name: str) -> int:
     A consumer that somebody changed may count messages as acknowledged that no collector ever had.
     """
     consumer = await jetstream.consumer_info(name, CONSUMER)
-    if consumer_differences(consumer.config):
+    if not can_be_changed(consumer_differences(consumer.config)):
         return 0
     return (consumer.ack_floor.stream_seq if consumer.ack_floor else 0) + 1
 
