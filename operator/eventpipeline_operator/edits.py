@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from eventpipeline.spec import EventPipeline
 from eventpipeline_operator.cluster import Cluster
 from eventpipeline_operator.look import Looking
-from eventpipeline_operator.objects import Key, Object, source_label
+from eventpipeline_operator.objects import DEPLOYMENT, Key, Object, source_label
 from eventpipeline_operator.observe import Objects, workloads_seen
 from eventpipeline_operator.planned import (
     Planned,
     droppable,
-    is_refused,
     may_rotate,
     planned,
+    refused_sources,
     removed_sources,
     still_draining,
 )
@@ -35,15 +35,25 @@ class Drained:
 
 async def drain(looking: Looking, pipeline: EventPipeline, streams: StreamsSeen, live: Mapping[Key, Object]) -> Drained:
     """Decides which sources drain, and drops the streams of those that nobody needs any more."""
-    if not (removed_sources(pipeline) or streams.removed):
+    removed = removed_sources(pipeline)
+    if not (removed or streams.removed):
         return Drained(planned(pipeline, ()), (), left=False)
     pods = await looking.pods(pipeline)
     gateway = workloads_seen(pipeline.metadata.name, Objects(live, pods)).get("gateway")
-    draining = still_draining(pipeline, streams.pending, streams.removed, refused=is_refused(gateway))
+    refused = refused_sources(removed, gateway, _taken(pipeline, live))
+    draining = still_draining(pipeline, streams.pending, streams.removed, refused=refused)
     plans = planned(pipeline, draining)
     collecting = {source_label(item) for item in (*pods, *live.values())}
     dropped = [name for name in droppable(plans, streams.removed, collecting) if await looking.drop(pipeline, name)]
     return Drained(plans, tuple(dropped), left=len(streams.removed) > len(dropped))
+
+
+def _taken(pipeline: EventPipeline, live: Mapping[Key, Object]) -> list[str]:
+    """The sources that the gateway's Deployment takes as it is now, whatever the spec says."""
+    gateway = live.get(Key(DEPLOYMENT, pipeline.metadata.namespace or "", f"{pipeline.metadata.name}-gateway"))
+    containers = gateway["spec"]["template"]["spec"]["containers"] if gateway else []
+    variables = [entry for container in containers for entry in container.get("env", [])]
+    return next((entry.get("value", "").split(",") for entry in variables if entry["name"] == "SOURCES"), [])
 
 
 @dataclass(frozen=True)

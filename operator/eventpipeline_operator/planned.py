@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from eventpipeline.plan import Plan, Workload
@@ -60,24 +60,21 @@ def removed_sources(pipeline: EventPipeline) -> tuple[str, ...]:
 
 
 def still_draining(
-    pipeline: EventPipeline, pending: Mapping[str, int], removed: Mapping[str, int], *, refused: bool
+    pipeline: EventPipeline, pending: Mapping[str, int], removed: Mapping[str, int], *, refused: Container[str]
 ) -> tuple[str, ...]:
     """Of the sources that are not in the spec, those whose collector has to stay, or come back.
 
-    One may go once it is known to drain, every gateway refuses it (`refused`), and nothing is `pending`; not being told
-    how much is pending means staying. One of `removed`, which has a stream that nobody asked for, comes back while
-    something is pending there: an operator that was away, or a gateway that ended late, leaves nothing behind.
+    One may go once every gateway refuses it (`refused`) and nothing is `pending`; not being told how much is pending
+    means staying. One of `removed`, which has a stream that nobody asked for, comes back while something is pending
+    there: an operator that was away, or a gateway that ended late, leaves nothing behind.
     """
-    before = {source.name: source.state for source in (pipeline.status.sources if pipeline.status else ())}
-    stay = (
-        name for name in removed_sources(pipeline) if before[name] == "Active" or not refused or pending.get(name) != 0
-    )
+    stay = (name for name in removed_sources(pipeline) if name not in refused or pending.get(name) != 0)
     return (*stay, *(name for name, count in removed.items() if count and name in BUILT_IN))
 
 
-def is_refused(gateway: WorkloadSeen | None) -> bool:
-    """Whether every gateway that still takes requests has the newest settings."""
-    return gateway is not None and gateway.settled
+def refused_sources(names: Iterable[str], gateway: WorkloadSeen | None, taken: Iterable[str]) -> frozenset[str]:
+    """Of `names`, those that every gateway refuses; `taken` is what its Deployment says that it takes."""
+    return frozenset(names).difference(taken) if gateway and gateway.settled else frozenset()
 
 
 def may_rotate(workloads: Mapping[str, WorkloadSeen]) -> bool:

@@ -13,7 +13,14 @@ from eventpipeline.settings import GatewaySettings
 from eventpipeline.spec import Condition, EventPipeline, EventPipelineStatus
 from eventpipeline_operator.errors import InvalidResource
 from eventpipeline_operator.observe import WorkloadSeen
-from eventpipeline_operator.planned import droppable, is_refused, may_rotate, planned, removed_sources, still_draining
+from eventpipeline_operator.planned import (
+    droppable,
+    may_rotate,
+    planned,
+    refused_sources,
+    removed_sources,
+    still_draining,
+)
 from eventpipeline_operator.reconcile import _again, parsed
 from eventpipeline_operator.secret import Credentials
 from eventpipeline_operator.settings import OperatorSettings, parsed_image
@@ -52,17 +59,17 @@ def test_what_drains_changes_no_setting_of_what_stays() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "pending", "refused", "stays"),
+    ("pending", "refused", "stays"),
     [
-        ("Active", {"tiktok": 0}, True, True),
-        ("Draining", {"tiktok": 1}, True, True),
-        ("Draining", {}, True, True),
-        ("Draining", {"tiktok": 0}, False, True),
-        ("Draining", {"tiktok": 0}, True, False),
+        ({"tiktok": 1}, {"tiktok"}, True),
+        ({}, {"tiktok"}, True),
+        ({"tiktok": 0}, set(), True),
+        ({"tiktok": 0}, {"tiktok"}, False),
     ],
 )
+@pytest.mark.parametrize("state", ["Active", "Draining"])
 def test_a_source_goes_when_it_is_refused_and_nothing_is_pending(
-    state: str, pending: dict[str, int], refused: bool, stays: bool
+    state: str, pending: dict[str, int], refused: set[str], stays: bool
 ) -> None:
     resource = only_facebook(state)
     assert removed_sources(resource) == ("tiktok",)
@@ -81,7 +88,20 @@ def test_a_source_goes_when_it_is_refused_and_nothing_is_pending(
     ],
 )
 def test_a_source_is_refused_once_no_gateway_of_before_is_left(gateway: WorkloadSeen | None, refused: bool) -> None:
-    assert is_refused(gateway) is refused
+    assert refused_sources(("tiktok",), gateway, ["facebook"]) == ({"tiktok"} if refused else set())
+    assert refused_sources(("tiktok",), gateway, ["facebook", "tiktok"]) == set(), "it was not even told"
+
+
+def test_a_stream_that_nobody_asked_for_is_drained_first_and_goes_when_nobody_would_make_it_again() -> None:
+    """As after a removal while the operator was away, or after a gateway that ended late."""
+    resource = parsed(body({"sources": [{"name": "facebook"}]}, {"facebook": "Active"}))
+    assert still_draining(resource, {}, {"tiktok": 3, "strange": 1}, refused=()) == ("tiktok",)
+    assert still_draining(resource, {}, {"tiktok": 0}, refused=()) == ()
+
+    plans = planned(resource, ())
+    assert droppable(plans, {"tiktok": 0, "strange": 1}, ()) == ("tiktok",)
+    assert droppable(plans, {"tiktok": 0}, {"tiktok", None}) == ()
+    assert droppable(planned(resource, ("tiktok",)), {"tiktok": 0}, ()) == ()
 
 
 def test_a_password_is_rotated_only_where_everything_has_the_present_one() -> None:
@@ -93,18 +113,6 @@ def test_a_password_is_rotated_only_where_everything_has_the_present_one() -> No
     for name in ("postgres", "facebook-collector", "reporter"):
         for change in ({"updated": 1}, {"leaving": 1}, {"current": False}, {"ready": 1}):
             assert not may_rotate(settled | {name: replace(REFUSING, **change)})
-
-
-def test_a_stream_that_nobody_asked_for_is_drained_first_and_goes_when_nobody_would_make_it_again() -> None:
-    """As after a removal while the operator was away, or after a gateway that ended late."""
-    resource = parsed(body({"sources": [{"name": "facebook"}]}, {"facebook": "Active"}))
-    assert still_draining(resource, {}, {"tiktok": 3, "strange": 1}, refused=False) == ("tiktok",)
-    assert still_draining(resource, {}, {"tiktok": 0}, refused=True) == ()
-
-    plans = planned(resource, ())
-    assert droppable(plans, {"tiktok": 0, "strange": 1}, ()) == ("tiktok",)
-    assert droppable(plans, {"tiktok": 0}, {"tiktok", None}) == ()
-    assert droppable(planned(resource, ("tiktok",)), {"tiktok": 0}, ()) == ()
 
 
 def test_a_source_that_comes_back_no_longer_drains() -> None:
