@@ -15,7 +15,7 @@ from eventpipeline_operator.secret import Credentials
 
 @dataclass
 class TinyRenderer:
-    """Renders a Service, a Deployment a workload, and StatefulSets with a volume where NATS and Postgres are managed.
+    """Renders a Service and a Deployment a workload, and a StatefulSet with a volume where NATS is managed.
 
     `change` is called with the objects before they are returned; what it returns is rendered in their place.
     """
@@ -37,9 +37,7 @@ class TinyRenderer:
             )
             objects[-1]["spec"]["template"]["metadata"]["annotations"] = {"store-hash": credentials.hashes.store}
         if nats := pipeline.spec.stream.managed:
-            objects.append(_stateful_set(f"{name}-nats", nats.replicas, nats.storage))
-        if store := pipeline.spec.store.managed:
-            objects.append(_stateful_set(f"{name}-postgres", 1, store.storage))
+            objects.append(stateful_set(f"{name}-nats", nats.replicas, nats.storage))
         return self.change(objects)
 
 
@@ -60,7 +58,7 @@ def _deployment(name: str, environ: dict[str, str], replicas: int | None) -> Obj
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec}
 
 
-def _stateful_set(name: str, replicas: int, storage: str) -> Object:
+def stateful_set(name: str, replicas: int, storage: str) -> Object:
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": storage}}}
     spec: dict[str, Any] = {
         "serviceName": name,

@@ -43,7 +43,7 @@ from eventpipeline_operator.reconcile import Reconciler
 from eventpipeline_operator.secret import ROTATE
 from eventpipeline_operator.streams import Streams
 from eventpipeline_operator.triggers import Result, Target
-from operator_rendering import TinyRenderer
+from operator_rendering import TinyRenderer, stateful_set
 from servers import nats_server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -487,7 +487,7 @@ async def test_streams_and_consumers_that_somebody_deleted_or_changed_are_put_ba
             assert await world.versions() == before
 
             await context.delete_stream(tiktok)
-            await context.add_stream(right.evolve(storage="memory"))
+            await context.add_stream(right.evolve(storage="memory", max_bytes=2**20))
             await world.reconcile()
             ready = await world.condition("StreamReady")
             assert (ready["status"], ready["reason"]) == ("False", "StreamMisconfigured")
@@ -549,7 +549,12 @@ def store_hash(deployment: Object) -> str:
     return found
 
 
+def with_postgres(objects: list[Object]) -> list[Object]:
+    return [*objects, stateful_set("marketing-postgres", 1, "1Gi")]
+
+
 async def test_a_password_is_rotated_once_a_value_and_only_when_what_runs_has_the_present_one(world: World) -> None:
+    world.renderer.change = with_postgres
     await world.write({})
     await world.reconcile()
     first = await passwords(world)
@@ -586,6 +591,7 @@ async def test_a_password_is_rotated_once_a_value_and_only_when_what_runs_has_th
 
 
 async def test_a_pipeline_that_comes_with_the_annotation_is_not_rotated_at_its_start(world: World) -> None:
+    world.renderer.change = with_postgres
     await world.cluster.apply(
         {
             "apiVersion": PIPELINE.api_version, "kind": PIPELINE.kind, "spec": {},
@@ -603,6 +609,7 @@ async def test_a_pipeline_that_comes_with_the_annotation_is_not_rotated_at_its_s
 async def test_a_rotation_of_somebody_elses_database_is_said_to_be_theirs(world: World) -> None:
     await world.cluster.create(database_secret(world, "postgresql://u:p@h/d"))
     await world.write({"store": {"external": {"urlSecretRef": {"name": "database"}}}})
+    await world.reconcile()
     await rotate(world, "1")
     waits = await world.condition("PasswordRotationWaits")
     assert waits["reason"] == "ExternalDatabase"

@@ -28,8 +28,8 @@ from eventpipeline.stream.config import (
 from eventpipeline.stream.trim import stored_before, trim_to_limit
 from eventpipeline.telemetry import log
 
-_NO_ROOM = (10002, 10005, 10023, 10047)
-"""Account or server resources exceeded, no suitable peer (in a cluster), storage exceeded."""
+_NO_ROOM = (10002, 10005, 10023, 10028, 10047)
+"""Account or server resources exceeded, no suitable peer (in a cluster), memory or storage exceeded."""
 _NAME_IN_USE = 10058
 _LEAST_BYTES = 2**20
 """A stream smaller than this would not take one message of the largest size."""
