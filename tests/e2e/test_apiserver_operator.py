@@ -24,6 +24,7 @@ from eventpipeline_operator.look import Looking
 from eventpipeline_operator.metrics import OperatorMetrics
 from eventpipeline_operator.objects import (
     CLAIM,
+    CRON_JOB,
     DEPLOYMENT,
     EVENT,
     MANAGER,
@@ -629,6 +630,29 @@ async def test_a_changed_secret_of_an_external_server_replaces_the_pods_that_use
 def database_secret(world: World, url: str) -> Object:
     metadata = {"name": "database", "namespace": world.namespace}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"url": url}}
+
+
+def with_maintenance(objects: list[Object]) -> list[Object]:
+    pod = {"containers": [{"name": "maintain", "image": "eventpipeline:1"}], "restartPolicy": "OnFailure"}
+    spec = {"schedule": "7 * * * *", "jobTemplate": {"spec": {"template": {"spec": pod}}}}
+    metadata = {"name": "marketing-maintain"}
+    return [*objects, {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": metadata, "spec": spec}]
+
+
+async def test_maintenance_that_fails_is_said_and_what_to_do(world: World) -> None:
+    world.renderer.change = with_maintenance
+    await world.write({})
+    await world.reconcile()
+    assert await world.condition("MaintenanceFailing") == {}
+    job = Key(CRON_JOB, world.namespace, "marketing-maintain")
+    await world.cluster.patch_status(job, {"lastScheduleTime": "2026-11-24T13:07:00Z"})
+    await world.reconcile()
+    failing = await world.condition("MaintenanceFailing")
+    assert failing["status"] == "True"
+    assert f"kubectl -n {world.namespace} create job" in failing["message"]
+    await world.cluster.patch_status(job, {"lastSuccessfulTime": "2026-11-24T13:07:09Z"})
+    await world.reconcile()
+    assert await world.condition("MaintenanceFailing") == {}
 
 
 async def test_a_missing_secret_is_said_and_nothing_is_touched(world: World) -> None:
