@@ -7,6 +7,7 @@ The binaries are those of tests/cluster.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import subprocess
 import urllib.request
@@ -14,7 +15,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from cluster.layout import Layout
+import yaml
+
+from cluster.layout import PROJECT, Layout
+from eventpipeline_operator.cluster import Cluster
+from eventpipeline_operator.errors import OperatorError
+from eventpipeline_operator.objects import PIPELINE, Kind, Object
 from servers import free_port, wait_for
 
 
@@ -38,6 +44,41 @@ def api_server(folder: Path) -> Iterator[Path]:
         kubeconfig = folder / "kubeconfig"
         kubeconfig.write_text(_KUBECONFIG.format(url=url, folder=folder))
         yield kubeconfig
+
+
+async def install_crd(cluster: Cluster) -> None:
+    """The project's own CustomResourceDefinition."""
+    (path,) = (PROJECT / "crds").glob("*.yaml")
+    await install_definition(cluster, yaml.safe_load(path.read_text()), PIPELINE)
+
+
+async def install_definition(cluster: Cluster, definition: Object, kind: Kind) -> None:
+    """Any CustomResourceDefinition; returns when `kind` is served."""
+    await cluster.apply(definition)
+    for _ in range(200):
+        try:
+            await cluster.list_all(kind)
+            if kind in cluster._plurals:
+                return
+        except OperatorError:
+            pass
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"{kind} was not served within 20 s")
+
+
+async def install_monitoring(cluster: Cluster) -> None:
+    """What the Prometheus operator would define, with any content."""
+    for kind, plural in (("ServiceMonitor", "servicemonitors"), ("PrometheusRule", "prometheusrules")):
+        names = {"kind": kind, "plural": plural, "singular": kind.lower(), "listKind": f"{kind}List"}
+        schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+        version = {"name": "v1", "served": True, "storage": True, "schema": schema}
+        definition = {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": f"{plural}.monitoring.coreos.com"},
+            "spec": {"group": "monitoring.coreos.com", "scope": "Namespaced", "names": names, "versions": [version]},
+        }
+        await install_definition(cluster, definition, Kind("monitoring.coreos.com/v1", kind))
 
 
 def _apiserver(bin_folder: Path, folder: Path, etcd_port: int, port: int) -> list[str | Path]:

@@ -35,6 +35,12 @@ class Containerd:
         if done.returncode != 0:
             raise ClusterError(f"{archive} cannot be imported: {done.stderr.strip()}")
 
+    def tag(self, name: str, other: str) -> None:
+        """Make the image that is there as `name` known as `other` too."""
+        done = self._call("images", "tag", "--force", name, other)
+        if done.returncode != 0:
+            raise ClusterError(f"{name} cannot be tagged {other}: {done.stderr.strip()}")
+
     def names(self) -> set[str]:
         return set(self._call("images", "list", "--quiet").stdout.split())
 

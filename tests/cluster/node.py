@@ -74,6 +74,10 @@ class Node:
     def load_archive(self, archive: Path) -> None:
         self._containerd().load_archive(archive)
 
+    def tag(self, name: str, other: str) -> None:
+        """See Containerd.tag."""
+        self._containerd().tag(name, other)
+
     def kubectl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "KUBECONFIG": str(self.layout.kubeconfig)}
         command = [str(self.layout.parts / "kubectl"), *arguments]

@@ -12,14 +12,12 @@ from typing import Any
 
 import nats
 import pytest
-import yaml
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 from prometheus_client import CollectorRegistry
 
-from apiserver import api_server
+from apiserver import api_server, install_crd
 from eventpipeline_operator.cluster import Cluster
-from eventpipeline_operator.errors import OperatorError
 from eventpipeline_operator.look import Looking
 from eventpipeline_operator.metrics import OperatorMetrics
 from eventpipeline_operator.objects import (
@@ -47,29 +45,14 @@ from eventpipeline_operator.triggers import Result, Target
 from operator_rendering import TinyRenderer, stateful_set
 from servers import nats_server
 
-ROOT = Path(__file__).resolve().parents[2]
 SERVICE = Kind("v1", "Service")
 
 
 @pytest.fixture(scope="module")
 def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with api_server(tmp_path_factory.mktemp("apiserver")) as found:
-        asyncio.run(_install_crd(Cluster.from_kubeconfig(found)))
+        asyncio.run(install_crd(Cluster.from_kubeconfig(found)))
         yield found
-
-
-async def _install_crd(cluster: Cluster) -> None:
-    (path,) = (ROOT / "crds").glob("*.yaml")
-    await cluster.apply(yaml.safe_load(path.read_text()))
-    for _ in range(200):
-        try:
-            await cluster.list_all(PIPELINE)
-            if await cluster.get(Key(PIPELINE, "default", "none")) is None and PIPELINE in cluster._plurals:
-                return
-        except OperatorError:
-            pass
-        await asyncio.sleep(0.1)
-    raise AssertionError("the CRD was not established within 20 s")
 
 
 @dataclass
