@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 SECONDS ?= 30
 EXIT ?=
 NAME ?= drill
+PIPELINES ?= 200
 LOCK_FLAGS := --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check unit integration e2e generate bench format lock clean
+.PHONY: help install demo test check unit integration e2e e2e-full generate bench format lock clean
 
 help: ## say what can be made
-	@grep -hE '^[a-z0-9 ]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9 -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(VENV)/.installed ## make .venv/bin/eventpipeline from the hash-pinned lock
 
@@ -26,6 +27,9 @@ check: $(VENV)/.developed ## format, lint, types and layers
 
 unit integration e2e: $(VENV)/.developed browser ## one tier of the tests; e2e is on a real Kubernetes
 	@$(BIN)/python scripts/tiers.py $@
+
+e2e-full: $(VENV)/.developed ## what takes too long for CI: 200 pipelines under one operator (PIPELINES=200)
+	@PYTHONPATH=tests $(BIN)/python -m full.many_pipelines --pipelines $(PIPELINES)
 
 generate: $(VENV)/.developed ## write every generated file anew
 	$(BIN)/python scripts/generate.py

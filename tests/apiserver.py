@@ -25,8 +25,11 @@ from servers import free_port, wait_for
 
 
 @contextmanager
-def api_server(folder: Path) -> Iterator[Path]:
-    """A kube-apiserver in `folder`; yields a kubeconfig of an administrator."""
+def api_server(folder: Path, *, audit: Path | None = None) -> Iterator[Path]:
+    """A kube-apiserver in `folder`; yields a kubeconfig of an administrator.
+
+    `audit` is a file to which it writes each request of a service account as a line of JSON, before it is answered.
+    """
     bin_folder = Layout.of_user().parts
     etcd_port, peer_port, port = free_port(), free_port(), free_port()
     etcd = [
@@ -36,7 +39,7 @@ def api_server(folder: Path) -> Iterator[Path]:
     ]  # fmt: skip
     with ExitStack() as stack:
         stack.enter_context(_running(etcd, folder / "etcd.log"))
-        server = _apiserver(bin_folder, folder, etcd_port, port)
+        server = [*_apiserver(bin_folder, folder, etcd_port, port), *_auditing(folder, audit)]
         process = stack.enter_context(_running(server, folder / "apiserver.log"))
         url = f"https://127.0.0.1:{port}"
         log = folder / "apiserver.log"
@@ -97,6 +100,16 @@ def _apiserver(bin_folder: Path, folder: Path, etcd_port: int, port: int) -> lis
         # Without controllers nobody makes the default account of a namespace.
         "--disable-admission-plugins=ServiceAccount",
     ]  # fmt: skip
+
+
+def _auditing(folder: Path, log: Path | None) -> list[str]:
+    if log is None:
+        return []
+    policy = folder / "audit-policy.yaml"
+    rules = [{"level": "Metadata", "userGroups": ["system:serviceaccounts"]}, {"level": "None"}]
+    content = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "rules": rules}
+    policy.write_text(yaml.safe_dump(content))
+    return [f"--audit-policy-file={policy}", f"--audit-log-path={log}", "--audit-log-mode=blocking"]
 
 
 _KUBECONFIG = """apiVersion: v1

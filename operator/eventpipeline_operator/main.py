@@ -28,6 +28,8 @@ from eventpipeline_operator.triggers import Triggers
 from eventpipeline_operator.watching import Watching
 
 _log = log("operator")
+_MISSED_RESYNCS = 4
+"""So many times the slow look may fail to end well, or find the watches deaf, before /livez says so."""
 
 
 def main() -> int:
@@ -46,7 +48,7 @@ async def run(settings: OperatorSettings, render: Renderer, cluster: Cluster | N
     """Runs until SIGTERM; a pass under way may end, and the next start takes up what it left."""
     registry: CollectorRegistry = new_registry()
     metrics = OperatorMetrics(registry)
-    health = Health(stale_after=3 * settings.resync_seconds + 30)
+    health = Health(stale_after=_MISSED_RESYNCS * settings.resync_seconds)
     cluster = cluster or Cluster.connect()
     triggers, streams, probe = Triggers(), Streams(), Probe()
     watching, stopping = Watching(triggers), asyncio.Event()

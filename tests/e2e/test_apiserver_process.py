@@ -16,18 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
 
-from apiserver import api_server
+from apiserver import api_server, install_crd
 from eventpipeline_operator.cluster import Cluster
-from eventpipeline_operator.errors import OperatorError
 from eventpipeline_operator.objects import DEPLOYMENT, PIPELINE, RENDERED_KINDS, SECRET, STATEFUL_SET, Key, Kind, Object
+from operator_rights import service_account
 from servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICE, CONFIG = Kind("v1", "Service"), Kind("v1", "ConfigMap")
 RESYNC_SECONDS = 3.0
-NAMESPACE = "eventpipeline-system"
 
 
 @dataclass
@@ -77,10 +75,8 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 async def running(kubeconfig: Path, tmp_path: Path) -> AsyncIterator[Running]:
     cluster = Cluster.from_kubeconfig(kubeconfig)
-    (crd,) = (ROOT / "crds").glob("*.yaml")
-    await cluster.apply(yaml.safe_load(crd.read_text()))
-    await _established(cluster)
-    own = await _as_service_account(cluster, kubeconfig, tmp_path)
+    await install_crd(cluster)
+    own = await service_account(cluster, kubeconfig, tmp_path)
     port, log = free_port(), tmp_path / "operator.log"
     environ = {
         **os.environ, "KUBECONFIG": str(own), "PORT": str(port), "HOST": "127.0.0.1",
@@ -98,36 +94,6 @@ async def running(kubeconfig: Path, tmp_path: Path) -> AsyncIterator[Running]:
         if process.poll() is None:
             process.kill()
         process.wait()
-
-
-async def _as_service_account(cluster: Cluster, kubeconfig: Path, folder: Path) -> Path:
-    """A kubeconfig of the operator's service account, with the roles of its chart."""
-    chart = ROOT / "charts" / "eventpipeline-operator"
-    command = [os.environ["EVENTPIPELINE_HELM"], "template", "eventpipeline", str(chart), "--namespace", NAMESPACE]
-    rendered = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    await cluster.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
-    account = ""
-    for item in filter(None, yaml.safe_load_all(rendered)):
-        if item["kind"] in ("ServiceAccount", "ClusterRole", "ClusterRoleBinding"):
-            await cluster.apply(item)
-            account = item["metadata"]["name"] if item["kind"] == "ServiceAccount" else account
-    request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
-    path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{account}/token"
-    token = (await cluster._call("POST", path, {}, request))["status"]["token"]
-    own = folder / "kubeconfig"
-    own.write_text(kubeconfig.read_text().replace("test-token", token))
-    return own
-
-
-async def _established(cluster: Cluster) -> None:
-    for _ in range(200):
-        try:
-            if await cluster.list_all(PIPELINE) is not None and PIPELINE in cluster._plurals:
-                return
-        except OperatorError:
-            pass
-        await asyncio.sleep(0.1)
-    raise AssertionError("the CRD was not established within 20 s")
 
 
 async def test_the_life_of_a_pipeline(running: Running) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,24 +10,14 @@ import kubernetes_validate
 import pytest
 import yaml
 
-import chart_rendering as charts
 from eventpipeline_operator.handlers import OWNED
 from eventpipeline_operator.objects import RENDERED_KINDS, Kind
 from eventpipeline_operator.settings import OperatorSettings
+from operator_rights import CHART, granted
+from operator_rights import rendered as template
 
 ROOT = Path(__file__).resolve().parents[2]
-CHART = ROOT / "charts" / "eventpipeline-operator"
 _PLURALS = {"Ingress": "ingresses", "NetworkPolicy": "networkpolicies"}
-
-
-def template(*settings: str) -> list[dict[str, Any]]:
-    flags = [part for setting in settings for part in ("--set", setting)]
-    done = subprocess.run(
-        [charts.helm_binary(), "template", "eventpipeline", str(CHART), "-n", "eventpipeline-system", *flags],
-        capture_output=True, text=True, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return [item for item in yaml.safe_load_all(done.stdout) if item]
 
 
 def refusal(*settings: str) -> str:
@@ -93,35 +83,22 @@ def test_the_operator_reads_the_settings_that_the_chart_writes() -> None:
     assert (given.image_pull_secrets, given.log_level) == (("s",), "debug")
 
 
-def rules(found: list[dict[str, Any]]) -> dict[tuple[str, str], set[str]]:
-    """The verbs of the operator by group and resource; not those that are for people."""
-    bound = {item["roleRef"]["name"] for item in found if item["kind"] in ("ClusterRoleBinding", "RoleBinding")}
-    verbs: dict[tuple[str, str], set[str]] = {}
-    for item in found:
-        if item["kind"] == "ClusterRole" and item["metadata"]["name"] in bound:
-            for rule in item["rules"]:
-                for group in rule["apiGroups"]:
-                    for resource in rule["resources"]:
-                        verbs.setdefault((group, resource), set()).update(rule["verbs"])
-    return verbs
-
-
 def resource_of(kind: Kind) -> tuple[str, str]:
     return kind.api_version.rpartition("/")[0], _PLURALS.get(kind.kind, kind.kind.lower() + "s")
 
 
 def test_the_operator_may_apply_and_prune_what_it_renders_and_watch_what_it_owns() -> None:
-    granted = rules(template())
+    verbs_of = granted(template())
     for kind in RENDERED_KINDS:
-        assert granted[resource_of(kind)] >= {"get", "list", "create", "patch", "delete"}, kind
+        assert verbs_of[resource_of(kind)] >= {"get", "list", "create", "patch", "delete"}, kind
     for group, _, resource in OWNED:
-        assert granted[group, resource] >= {"list", "watch"}, resource
+        assert verbs_of[group, resource] >= {"list", "watch"}, resource
 
 
 def test_the_operator_may_nothing_more() -> None:
-    granted = rules(template())
+    verbs_of = granted(template())
     rendered = set(map(resource_of, RENDERED_KINDS))
-    assert {key: verbs for key, verbs in granted.items() if key not in rendered} == {
+    assert {key: verbs for key, verbs in verbs_of.items() if key not in rendered} == {
         ("eventpipeline.dev", "eventpipelines"): {"get", "list", "watch"},
         ("eventpipeline.dev", "eventpipelines/status"): {"patch"},
         ("", "secrets"): {"get", "create", "patch"},
@@ -131,8 +108,19 @@ def test_the_operator_may_nothing_more() -> None:
         ("apiextensions.k8s.io", "customresourcedefinitions"): {"list", "watch"},
         ("", "namespaces"): {"list", "watch"},
     }
-    assert "*" not in str(granted)
-    assert all(verbs <= {"get", "list", "watch", "create", "patch", "delete"} for verbs in granted.values())
+    assert "*" not in str(verbs_of)
+    assert all(verbs <= {"get", "list", "watch", "create", "patch", "delete"} for verbs in verbs_of.values())
+
+
+def test_the_docs_list_these_rights() -> None:
+    section = (ROOT / "docs" / "operator.md").read_text().partition("## What it may do")[2].partition("\n## ")[0]
+    listed = {
+        resource: set(verbs.split(", "))
+        for resources, verbs in re.findall(r"^\| ([a-z/, ]+) \| ([a-z, ]+) \|", section, re.MULTILINE)
+        for resource in resources.split(", ")
+        if resource != "resources"
+    }
+    assert listed == {resource: verbs for (_, resource), verbs in granted(template()).items()}
 
 
 def test_rights_are_granted_in_the_watched_namespaces_only() -> None:

@@ -1,0 +1,1 @@
+"""Measurements that take too long for CI: `make e2e-full`."""
