@@ -20,10 +20,14 @@ _NUMBER = re.compile(r"[0-9]+")
 
 @dataclass(frozen=True)
 class Leaf:
-    """One value. `steps` lead to it in the object as it is read."""
+    """One value. `steps` lead to it in the object as it is read.
+
+    `is_key`: it tells the items of a list apart, so that another value makes it another item.
+    """
 
     steps: tuple[Step, ...]
     value: Any
+    is_key: bool = False
 
     @property
     def pointer(self) -> str:
@@ -46,8 +50,15 @@ def _managed(fields: Object, value: Any, steps: tuple[Step, ...]) -> Iterator[Le
         yield from _values(value, steps)
     for name, part in inner.items():
         step = _step(name, value)
-        if step is not None:
-            yield from _managed(part, value[step], (*steps, step))
+        if step is None:
+            continue
+        found = _managed(part, value[step], (*steps, step))
+        keys = json.loads(name[2:]) if name.startswith("k:") else {}
+        own = len(steps) + 2
+        yield from (
+            Leaf(leaf.steps, leaf.value, (len(leaf.steps) == own and leaf.steps[-1] in keys) or leaf.is_key)
+            for leaf in found
+        )
 
 
 def _step(name: str, value: Any) -> Step | None:

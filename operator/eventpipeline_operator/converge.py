@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from eventpipeline.spec import EventPipeline
 from eventpipeline_operator.carry import carried, claims_to_grow
 from eventpipeline_operator.cluster import Cluster
-from eventpipeline_operator.drift import differences, is_drift
+from eventpipeline_operator.drift import differences, is_drift, is_own_update, whole_lists
 from eventpipeline_operator.errors import Refused
 from eventpipeline_operator.objects import (
     MANAGED_BY_LABEL,
@@ -91,13 +91,30 @@ async def _apply(
     if not different and not carry.let_go:
         return
     drifted = is_drift(item, live) and not carry.let_go
-    after = await cluster.apply(carry.item)
+    try:
+        after = await cluster.apply(carry.item)
+    except Refused:
+        if not drifted or not await _overwritten(cluster, key, carry.item, different):
+            raise
+        after = await cluster.apply(carry.item)
     if after["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]:
         return  # what differs is only how the API server writes it
     if drifted:
         changes.put_back[key] = different
     else:
         changes.updated.append(key)
+
+
+async def _overwritten(cluster: Cluster, key: Key, item: Object, paths: list[str]) -> bool:
+    """Takes what somebody left in lists out of the way, such as a second port of one name; false where it is none."""
+    patch = whole_lists(item, paths)
+    if not patch:
+        return False
+    after = await cluster.merge(key, patch)
+    # The record of this write would keep the fields alive when they are no longer rendered.
+    fields = [entry for entry in after["metadata"]["managedFields"] if not is_own_update(entry)]
+    await cluster.merge(key, {"metadata": {"managedFields": fields}})
+    return True
 
 
 async def _unlabelled(cluster: Cluster, pipeline: EventPipeline, key: Key) -> Object | None:

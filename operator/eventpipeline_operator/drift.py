@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -38,6 +38,21 @@ def is_drift(rendered: Object, live: Object) -> bool:
     return _hash(rendered) == _hash(live)
 
 
+def whole_lists(rendered: Object, paths: Iterable[str]) -> Object:
+    """A merge patch that writes the lists in which `paths` lie just as they are rendered, without others' items."""
+    patch: Object = {}
+    for path in paths:
+        place, in_a_list, _ = path.partition("[")
+        if not in_a_list:
+            continue
+        *above, name = place.split(".")
+        source, target = rendered, patch
+        for step in above:
+            source, target = source[step], target.setdefault(step, {})
+        target[name] = source[name]
+    return patch
+
+
 def _hash(item: Object) -> str | None:
     found: str | None = item["metadata"].get("annotations", {}).get(HASH_ANNOTATION)
     return found
@@ -49,6 +64,11 @@ def owned_fields(live: Object, manager: str, operation: str = "Apply") -> dict[s
         if entry.get("manager") == manager and entry.get("operation") == operation and not entry.get("subresource"):
             return dict(entry.get("fieldsV1", {}))
     return {}
+
+
+def is_own_update(entry: Object) -> bool:
+    """Whether an entry of managedFields is of a write of ours that was no apply."""
+    return bool(entry.get("manager") == MANAGER and entry.get("operation") == "Update" and not entry.get("subresource"))
 
 
 def _compare(wanted: Any, live: Any, owned: dict[str, Any], path: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from eventpipeline.spec import EventPipeline
 from eventpipeline_operator.carry import carried, claims_to_grow
-from eventpipeline_operator.drift import differences, is_drift
+from eventpipeline_operator.drift import differences, is_drift, is_own_update, whole_lists
 from eventpipeline_operator.objects import CLAIM, HASH_ANNOTATION, MANAGER, Key, Object, prepared
 
 PIPELINE = EventPipeline.model_validate(
@@ -212,3 +212,23 @@ def test_templates_of_volumes_stay_and_claims_grow() -> None:
         for ordinal, size in enumerate(("10Gi", "20Gi", "30Gi"))
     }
     assert claims_to_grow(_stateful_set("20Gi"), claims) == {Key(CLAIM, "shop", "data-nats-0"): "20Gi"}
+
+
+# --- lists that are written as a whole -------------------------------------------------------------------------------
+
+
+def test_lists_are_written_as_they_are_rendered() -> None:
+    containers = RENDERED["spec"]["template"]["spec"]["containers"]
+    paths = ["metadata.labels.app", "spec.template.spec.containers[gateway].env[A].value"]
+    assert whole_lists(RENDERED, paths) == {"spec": {"template": {"spec": {"containers": containers}}}}
+
+
+def test_what_is_in_no_list_is_not_written_so() -> None:
+    assert whole_lists(RENDERED, ["metadata.labels.app"]) == {}
+
+
+def test_only_the_record_of_a_write_that_was_no_apply_is_our_own_update() -> None:
+    assert is_own_update({"manager": MANAGER, "operation": "Update"})
+    assert not is_own_update({"manager": MANAGER, "operation": "Apply"})
+    assert not is_own_update({"manager": "kubectl-edit", "operation": "Update"})
+    assert not is_own_update({"manager": MANAGER, "operation": "Update", "subresource": "status"})
