@@ -22,7 +22,17 @@ from eventpipeline_operator.cluster import Cluster
 from eventpipeline_operator.errors import Conflict, OperatorError
 from eventpipeline_operator.look import Looking
 from eventpipeline_operator.metrics import OperatorMetrics
-from eventpipeline_operator.objects import EVENT, MANAGER, PIPELINE, PIPELINE_LABEL, RENDERED_KINDS, Key, Object
+from eventpipeline_operator.objects import (
+    EVENT,
+    HASH_ANNOTATION,
+    MANAGER,
+    PIPELINE,
+    PIPELINE_LABEL,
+    RENDERED_KINDS,
+    Key,
+    Kind,
+    Object,
+)
 from eventpipeline_operator.probe import Probe
 from eventpipeline_operator.reconcile import Reconciler
 from eventpipeline_operator.render import ChartRenderer
@@ -32,7 +42,7 @@ from eventpipeline_operator.triggers import Target
 from managed_fields import Leaf, edits, leaves
 from operator_process import operator_process
 
-NAMESPACE = "shop"
+ALERTS = Kind("monitoring.coreos.com/v1", "PrometheusRule")
 EVERYTHING: Object = {
     "gateway": {
         "ingress": {"host": "events.example.com", "className": "nginx", "tlsSecretName": "events-tls"},
@@ -115,8 +125,8 @@ async def test_every_object_that_somebody_deletes_is_made_again(world: World, ku
 
         await operator.until(at_rest, "a first pass")
         objects = await world.owned()
-        assert {key.kind for key in objects} == set(RENDERED_KINDS), (
-            "the pipeline of this test has an object of each kind"
+        assert set(RENDERED_KINDS) - {key.kind for key in objects} <= {ALERTS}, (
+            "the pipeline has an object of each kind"
         )
         for key, item in objects.items():
             await world.cluster.delete(item)
@@ -173,7 +183,7 @@ async def operator(world: World, kubeconfig: Path) -> AsyncIterator[Operator]:
 
 @dataclass
 class Tally:
-    """What became of the edits. `refused`: by the API server, by its reason."""
+    """What became of the edits. `refused`: those that the API server did not take, each with the reason."""
 
     put_back: int = 0
     renamed: int = 0
@@ -183,7 +193,7 @@ class Tally:
     def __str__(self) -> str:
         kinds = Counter(reason for reason in self.refused.values())
         lines = [f"{self.put_back} edits put back and reported, {self.renamed} of them of a name"]
-        lines.append(f"{len(self.refused)} edits refused by the API server:")
+        lines.append(f"{len(self.refused)} edits that the API server did not take:")
         lines += [f"  {count:4} {reason}" for reason, count in kinds.most_common()]
         return "\n".join(lines)
 
@@ -204,7 +214,7 @@ async def test_every_managed_field_that_somebody_edits_is_put_back_and_reported(
     while any(waiting.values()):
         edited: dict[Key, tuple[Leaf, Any]] = {}
         for key, left in waiting.items():
-            if left and (value := await _edit(world, key, left[-1], tally)) is not None:
+            if left and (value := await _edit(world, key, objects[key], left[-1], tally)) is not None:
                 edited[key] = (left[-1], value)
             del left[-1:]
         await operator.one_pass()
@@ -218,26 +228,28 @@ async def test_every_managed_field_that_somebody_edits_is_put_back_and_reported(
             else:
                 assert _content(now[key]) == _content(objects[key]), where
             about = [message for message in said if f" of {key}," in message]
-            assert len(about) == 1, f"{where}: {about}"
+            # Our own mark tells a new rendering from an edit; edited itself, it is put back as a change of ours.
+            assert len(about) == (leaf.steps[-1] != HASH_ANNOTATION), f"{where}: {about}"
             tally.put_back += 1
-        assert len(said) == len(edited), said
     print(f"{len(objects)} objects with {total} managed fields: {tally}")
     assert tally.put_back + len(tally.refused) == total
     assert tally.put_back > total * 0.8
 
 
-async def _edit(world: World, key: Key, leaf: Leaf, tally: Tally) -> Any:
+async def _edit(world: World, key: Key, before: Object, leaf: Leaf, tally: Tally) -> Any:
     """Edits the field; returns the value it has now, or None where it has not changed."""
     reason = ""
     for value in edits(leaf):
         try:
-            await world.by_hand(key, {"op": "replace", "path": leaf.pointer, "value": value})
+            after = await world.by_hand(key, {"op": "replace", "path": leaf.pointer, "value": value})
         except Conflict:
             raise
         except OperatorError as error:
             reason = _reason(str(error))
             continue
-        return value
+        if _content(after) != _content(before):
+            return value
+        reason = "taken, and without effect"
     tally.refused[f"{key}{leaf.pointer}"] = reason
     return None
 

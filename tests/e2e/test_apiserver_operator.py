@@ -231,6 +231,33 @@ async def test_what_somebody_changed_is_put_back_and_reported(
     assert await world.versions() == before
 
 
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"spec": {"ports": [{"name": "http", "port": 3001, "targetPort": "http"}]}}, "spec.ports["),
+        ({"metadata": {"ownerReferences": None}}, "metadata.ownerReferences"),
+    ],
+    ids=["a port of the same name", "another owner"],
+)
+async def test_what_somebody_left_in_the_way_goes(world: World, change: Object, path: str) -> None:
+    """A second port of one name, or a second controlling owner, would keep our own from being put back."""
+    await world.write({})
+    await world.reconcile()
+    before = await world.read(SERVICE, "marketing-gateway")
+    if change.get("metadata"):
+        owner = before["metadata"]["ownerReferences"][0] | {"uid": "of-another", "name": "another"}
+        change = {"metadata": {"ownerReferences": [owner]}}
+    await world.merge(SERVICE, "marketing-gateway", change)
+    await world.reconcile()
+    after = await world.read(SERVICE, "marketing-gateway")
+    assert after["spec"] == before["spec"]
+    assert after["metadata"]["ownerReferences"] == before["metadata"]["ownerReferences"]
+    (said,) = await world.events("DriftPutBack")
+    assert path in said
+    ours = [entry["operation"] for entry in after["metadata"]["managedFields"] if entry["manager"] == MANAGER]
+    assert ours == ["Apply"], "so that what is no longer rendered goes with an apply"
+
+
 async def test_what_others_added_is_left_alone(world: World) -> None:
     await world.write({})
     await world.reconcile()

@@ -15,7 +15,7 @@ from operators import Operator, Owned
 from pipelines import Pipeline
 
 from cluster.access import Cluster, Object, wait_for
-from eventpipeline_operator.objects import DEPLOYMENT, SECRET, Key
+from eventpipeline_operator.objects import DEPLOYMENT, PIPELINE_LABEL, SECRET, Key
 
 _MINIMAL = {"apiVersion": "eventpipeline.dev/v1alpha1", "kind": "EventPipeline", "metadata": {"name": "shaken"}}
 _SEED = 4
@@ -159,18 +159,21 @@ async def test_a_deletion(pipeline: Pipeline, killer: Operator) -> None:
 
 async def test_a_resource_that_is_deleted_while_it_is_made(pipeline: Pipeline, killer: Operator) -> None:
     """The operator dies half way, and when it comes back the resource is gone: nothing is made, nothing is left."""
-    owned = Owned.of(pipeline)
-    pipeline.cluster.apply({**_MINIMAL, "spec": {"deletionPolicy": "Delete"}}, namespace=pipeline.namespace)
+    brief = Pipeline(pipeline.cluster, pipeline.namespace, "brief")
+    owned = Owned.of(brief)
+    resource = {**_MINIMAL, "metadata": {"name": brief.name}, "spec": {"deletionPolicy": "Delete"}}
+    brief.cluster.apply(resource, namespace=brief.namespace)
 
     async def half() -> bool:
         return len(await owned.objects()) >= 10
 
     await kill_once(killer, half, "10 objects")
-    pipeline.cluster.kubectl("delete", pipeline.resource, "--wait=true", "--timeout=20s", namespace=pipeline.namespace)
+    brief.cluster.kubectl("delete", brief.resource, "--wait=true", "--timeout=20s", namespace=brief.namespace)
     killer.until_ready()
-    await until_nothing(pipeline)
+    await until_nothing(brief)
+    label = f"{PIPELINE_LABEL}={brief.name}"
     wait_for(
-        lambda: not pipeline.cluster.get_all("secrets,persistentvolumeclaims", namespace=pipeline.namespace),
+        lambda: not brief.cluster.get_all("secrets,persistentvolumeclaims", namespace=brief.namespace, selector=label),
         what="no secret and no volume",
     )
 
