@@ -13,13 +13,19 @@ from typing import Any
 import psycopg
 import pytest
 import pytest_asyncio
+from prometheus_client import CollectorRegistry
 
 from collecting import eventually, packed, publish, streaming
+from eventpipeline.collector.batches import BatchStore
+from eventpipeline.collector.metrics import CollectorMetrics
 from eventpipeline.local import nats as local_nats
 from eventpipeline.local import postgres as local_postgres
 from eventpipeline.local.program import Program
+from eventpipeline.sources import built_in
+from eventpipeline.store.pool import open_pool
 from eventpipeline.store.schema import migrate
 from eventpipeline.stream import Stream
+from eventpipeline.telemetry import Health
 from servers import free_port, running_program
 from services import Service, service
 from stored import assert_holds, facebook, parsed, scalar, tiktok
@@ -75,6 +81,7 @@ async def test_a_batch_is_stored_and_shown(
         await publish(stream, events_of(3, 4), correlation_id="second-request")
         await all_acknowledged(stream)
 
+        assert running.metric("fb_collector_events_accepted_total") == 5
         assert running.metric("fb_collector_events_processed_total") == 5
         assert running.metric("fb_collector_events_duplicate_total") == 1
         assert running.metric("fb_collector_events_failed_total") == 0
@@ -118,6 +125,7 @@ async def test_one_poisoned_event_becomes_one_dead_letter_and_its_neighbours_are
         await all_acknowledged(stream)
         await publish(stream, [good[300], poison], correlation_id="poisoned")  # a retry of the sender
         await all_acknowledged(stream)
+        assert running.metric("fb_collector_events_accepted_total") == 303
         assert running.metric("fb_collector_events_failed_total") == 1
         assert running.metric("fb_collector_events_processed_total") == 301
 
@@ -308,6 +316,18 @@ async def test_nothing_is_lost_while_postgres_is_away(
 
     assert_holds(own_postgres.url, exact(events_of(*range(20))))
     assert scalar(own_postgres.url, "SELECT count(*) FROM dead_letters") == 0
+
+
+async def test_a_collector_without_events_meets_the_outage_too() -> None:
+    registry, source = CollectorRegistry(), built_in("facebook")
+    pool = open_pool(f"postgresql://nobody@127.0.0.1:{free_port()}/none", name="test", read_only=False, max_size=1)
+    await pool.open(wait=False)
+    try:
+        store = BatchStore(source, pool, CollectorMetrics(registry, source), Health())
+        assert await store.fold() == 0
+    finally:
+        await pool.close()
+    assert registry.get_sample_value("fb_collector_store_outages_total") == 1
 
 
 async def test_sigterm_while_postgres_is_away_gives_everything_back(

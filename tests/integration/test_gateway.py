@@ -433,6 +433,9 @@ def test_metrics(tmp_path: Path, nats_url: str) -> None:
     with running_gateway(tmp_path, nats_url) as gateway:
         for name in ("gateway_events_accepted_total", "gateway_events_processed_total"):
             assert f'{name}{{source="facebook"}} 0.0' in gateway.client.get("/metrics").text
+        for labels in ('reason="stream_unavailable",source="tiktok"', 'reason="missing_field",source="unknown"'):
+            assert f"gateway_events_failed_total{{{labels}}} 0.0" in gateway.client.get("/metrics").text
+        assert 'gateway_requests_total{status="503"} 0.0' in gateway.client.get("/metrics").text
         gateway.post([*many(5), {}, event(event_id=""), event("tiktok", eventType=[])])
         for name in ("gateway_events_accepted_total", "gateway_events_processed_total"):
             assert [gateway.metric(name, source=source) for source in ("facebook", "tiktok")] == [3, 2]

@@ -44,6 +44,16 @@ class Packed:
     data: bytes
     requests: tuple[RequestRun, ...] = ()
 
+    @property
+    def count(self) -> int:
+        """How many events it holds; 1, the thing itself, where it is no array."""
+        if self.requests:
+            return sum(run.count for run in self.requests)
+        try:
+            return len(_elements.decode(self.data))
+        except (msgspec.DecodeError, RecursionError):
+            return 1
+
     def events(self) -> list[_Event]:
         """The events one by one. Raises msgspec.DecodeError or RecursionError where `data` is no JSON array."""
         texts = map(bytes, _elements.decode(self.data))
@@ -102,6 +112,7 @@ class BatchStore:
             async with connection(self._pool) as opened:
                 return await fold_demographics(opened, self._source.name)
         except StoreUnavailable:
+            self._metrics.outages.inc()  # where no events come, the only one that meets it
             return 0
 
     def give_up(self) -> None:

@@ -128,6 +128,7 @@ class Collector:
     async def _store_events(self, messages: Sequence[Message]) -> None:
         started = time.perf_counter()
         packed = [Packed(message.data, tuple(envelope.requests_of(message.headers))) for message in messages]
+        self._metrics.accepted.inc(sum(message.count for message in packed))
         stored = await self._store.store(packed)
         seconds = time.perf_counter() - started
         self._metrics.processed.inc(stored.events)

@@ -10,6 +10,10 @@ from eventpipeline.sources import Source
 class CollectorMetrics:
     def __init__(self, registry: CollectorRegistry, source: Source) -> None:
         prefix = source.metrics_prefix
+        self.accepted = Counter(
+            f"{prefix}_events_accepted_total", "Events taken from the stream; one that comes again counts again.",
+            registry=registry,
+        )  # fmt: skip
         self.processed = Counter(
             f"{prefix}_events_processed_total", "Events stored, copies included.", registry=registry
         )

@@ -27,13 +27,11 @@ from eventpipeline.events import (
     refused,
     source_of,
 )
-from eventpipeline.gateway.metrics import GatewayMetrics
+from eventpipeline.gateway.metrics import STREAM_UNAVAILABLE, UNKNOWN, GatewayMetrics
 from eventpipeline.sources import Source
 from eventpipeline.stream import DEAD, Stream, StreamFull, StreamUnavailable
 
 _ERRORS_SHOWN = 100
-_UNKNOWN = "unknown"
-"""The label of events whose source is none of the pipeline's: strangers must not make label values."""
 
 
 @dataclass
@@ -168,7 +166,7 @@ class _Request:
                     "detail": rejection.detail,
                 }
             )
-        source = rejection.source if rejection.source in self._ingest._validators else _UNKNOWN
+        source = rejection.source if rejection.source in self._ingest._validators else UNKNOWN
         self._metrics.failed.labels(source, rejection.reason).inc()
         letter = envelope.dead_letter(bytes(event), rejection, self._correlation_id, self._received_at.isoformat())
         letters = self._dead.setdefault(rejection.reason, [])
@@ -195,7 +193,7 @@ class _Request:
         try:
             await self._ingest._stream.publish(source, packed, headers, self._ingest._ack_timeout)
         except StreamUnavailable:
-            self._metrics.failed.labels(source, "stream_unavailable").inc(count)
+            self._metrics.failed.labels(source, STREAM_UNAVAILABLE).inc(count)
             raise
         self._metrics.processed.labels(source).inc(count)
         self.outcome.accepted += count

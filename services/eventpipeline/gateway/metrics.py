@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from eventpipeline.events import Reason
+
+UNKNOWN = "unknown"
+"""The label of events whose source is none of the pipeline's: strangers must not make label values."""
+STREAM_UNAVAILABLE = "stream_unavailable"
+"""The reason of events that were valid and that JetStream did not acknowledge."""
 
 
 class GatewayMetrics:
@@ -15,7 +24,7 @@ class GatewayMetrics:
         )
         self.failed = Counter(
             "gateway_events_failed_total",
-            "Events that were refused as invalid, or valid and not acknowledged (reason stream_unavailable).",
+            f"Events that were refused as invalid, or valid and not acknowledged (reason {STREAM_UNAVAILABLE}).",
             ["source", "reason"],
             registry=registry,
         )
@@ -37,3 +46,9 @@ class GatewayMetrics:
         for source in sources:  # a counter that starts at 0 shows its first increase
             self.accepted.labels(source)
             self.processed.labels(source)
+            self.failed.labels(source, STREAM_UNAVAILABLE)
+        for source in (*sources, UNKNOWN):
+            for reason in get_args(Reason):
+                self.failed.labels(source, reason)
+        for status in ("202", "503"):
+            self.requests.labels(status)
