@@ -19,13 +19,13 @@ install: $(VENV)/.installed ## make .venv/bin/eventpipeline from the hash-pinned
 demo: $(VENV)/.installed ## run a pipeline, send it the real load, check that every event is counted once (SECONDS=30 EXIT=1)
 	$(BIN)/eventpipeline demo --seconds $(SECONDS) $(if $(EXIT),--exit)
 
-test: $(VENV)/.developed browser ## everything that is checked, tier by tier, each with its time
+test: $(VENV)/.developed tools ## everything that is checked, tier by tier, each with its time
 	@$(BIN)/python scripts/tiers.py
 
 check: $(VENV)/.developed ## format, lint, types and layers
 	@$(BIN)/python scripts/tiers.py check
 
-unit integration e2e: $(VENV)/.developed browser ## one tier of the tests; e2e is on a real Kubernetes
+unit integration e2e: $(VENV)/.developed tools ## one tier of the tests; e2e is on a real Kubernetes
 	@$(BIN)/python scripts/tiers.py $@
 
 e2e-full: $(VENV)/.developed ## what takes too long for CI: 200 pipelines under one operator (PIPELINES=200)
@@ -50,9 +50,10 @@ lock: ## write both lock files anew from pyproject.toml (needs uv)
 clean: ## remove the virtual environment and every cache
 	rm -rf $(VENV) .coverage* htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 
-.PHONY: browser
-browser:
+.PHONY: tools
+tools:
 	@scripts/browser.sh
+	@scripts/prometheus.sh
 
 $(VENV)/.installed: requirements.lock pyproject.toml scripts/install.sh
 	scripts/install.sh $(VENV) requirements.lock

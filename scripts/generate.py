@@ -1,4 +1,5 @@
-"""Writes every generated file of the project; with --check, says which one differs and fails.
+"""Writes every generated file of the project, and the generated parts of others; with --check, says which one differs
+and fails.
 
 python scripts/generate.py [--check]
 """
@@ -9,8 +10,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import yaml
 from pydantic_core import PydanticUndefined
 
+import service_metrics
 from eventpipeline.settings import (
     CollectorSettings,
     Environment,
@@ -61,7 +64,35 @@ def _default(default: object) -> str:
     return "none" if default in (None, "") else f"`{default}`"
 
 
-FILES: dict[str, Callable[[], str]] = {"docs/configuration.md": configuration}
+def monitoring() -> str:
+    """docs/monitoring.md, in which only the metrics and the alerts are generated."""
+    text = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    return _replaced(_replaced(text, "metrics", service_metrics.table()), "alerts", _alerts())
+
+
+def _alerts() -> str:
+    groups = yaml.safe_load((ROOT / "charts" / "eventpipeline" / "alerts.yaml").read_text(encoding="utf-8"))["groups"]
+    sections: dict[str, str] = {}
+    for rule in (rule for group in groups for rule in group["rules"]):
+        notes = rule["annotations"]
+        sections.setdefault(
+            rule["alert"],
+            f"### {rule['alert']} ({rule['labels']['severity']})\n\n{notes['description']}\n\n{notes['runbook']}",
+        )
+    return "\n\n".join(sections.values())
+
+
+def _replaced(text: str, name: str, part: str) -> str:
+    """`text` with `part` between the two marks of `name`."""
+    begin, end = f"<!-- {name}: generated -->\n", f"\n<!-- {name}: end -->"
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        raise SystemExit(f"docs/monitoring.md has not the marks of {name}")
+    return f"{before}{begin}\n{part}\n{end}{after}"
+
+
+FILES: dict[str, Callable[[], str]] = {"docs/configuration.md": configuration, "docs/monitoring.md": monitoring}
 
 
 def main(check: bool) -> int:

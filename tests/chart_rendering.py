@@ -19,7 +19,8 @@ from eventpipeline_operator.auth import SecretHashes
 from eventpipeline_operator.values import Image, Values
 
 NAME, NAMESPACE, KUBE_VERSION = "marketing", "shop", "v1.37.2"
-MONITORING_API = "monitoring.coreos.com/v1"
+MONITORING_APIS = ("monitoring.coreos.com/v1/ServiceMonitor", "monitoring.coreos.com/v1/PrometheusRule")
+"""What a cluster with the Prometheus operator serves."""
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "minimal": {},
@@ -97,7 +98,7 @@ def values(spec: dict[str, Any], **extras: Any) -> Values:
     return chart.values(pipeline(spec), planned(spec), image, given)
 
 
-def rendered(given: Values, *, api_versions: tuple[str, ...] = (MONITORING_API,)) -> list[dict[str, Any]]:
+def rendered(given: Values, *, api_versions: tuple[str, ...] = MONITORING_APIS) -> list[dict[str, Any]]:
     return asyncio.run(
         helm.render(
             given, name=NAME, namespace=NAMESPACE, kube_version=KUBE_VERSION, api_versions=api_versions,

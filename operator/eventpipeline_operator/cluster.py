@@ -81,10 +81,20 @@ class Cluster:
         return {key_of(item): item for item in items}
 
     async def apply(self, item: Object) -> Object:
-        """Server-side apply; takes fields over from whoever else set them. Raises Refused, Conflict, Unavailable."""
+        """Server-side apply; takes fields over from whoever else set them.
+
+        Raises Refused, Conflict, Unavailable, and Gone where the namespace or the kind is no longer there.
+        """
         key = key_of(item)
         query = {"fieldManager": MANAGER, "force": "true"}
-        return await self._call("PATCH", await self._path(key.kind, key.namespace, key.name), query, item, _APPLY)
+        path = await self._path(key.kind, key.namespace, key.name)
+        try:
+            return await self._call("PATCH", path, query, item, _APPLY)
+        except Gone:
+            # The namespace is gone, or the kind: the next pass asks anew what the cluster serves.
+            self._plurals.clear()
+            self._versions = None
+            raise
 
     async def create(self, item: Object) -> Object | None:
         """The object that was made, or None where one of this name was there."""

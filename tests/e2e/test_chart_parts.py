@@ -278,13 +278,6 @@ def targets(found: list[dict[str, Any]], name: str) -> set[str]:
     }
 
 
-def test_a_service_monitor_is_made_where_it_is_wanted_and_known() -> None:
-    assert charts.named(charts.objects("monitoring"), "ServiceMonitor") == {charts.NAME}
-    assert not charts.named(charts.objects("minimal"), "ServiceMonitor")
-    unknown = charts.rendered(charts.values(charts.VARIANTS["monitoring"]), api_versions=())
-    assert not charts.named(unknown, "ServiceMonitor")
-
-
 def annotations(given: Values) -> dict[str, dict[str, str]]:
     return {
         name: template["metadata"].get("annotations", {}) for name, template in charts.templates(charts.rendered(given))
