@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from apiserver import api_server
 from eventpipeline_operator.cluster import Cluster
 from eventpipeline_operator.drift import differences
+from eventpipeline_operator.errors import Gone
 from eventpipeline_operator.look import Looking
 from eventpipeline_operator.metrics import OperatorMetrics
 from eventpipeline_operator.objects import PIPELINE, RENDERED_KINDS, Key, Kind, Object
@@ -64,7 +65,8 @@ class World:
     async def reconcile(self) -> None:
         """A pass that comes to its end, which the status shows."""
         body = await self.pipeline()
-        await self._reconcile(Target("default", "marketing", body["metadata"]["uid"]))
+        result = await self._reconcile(Target("default", "marketing", body["metadata"]["uid"]))
+        assert not result.failed
         body = await self.pipeline()
         assert body["status"]["observedGeneration"] == body["metadata"]["generation"]
         (ready,) = (one for one in body["status"]["conditions"] if one["type"] == "Ready")
@@ -102,9 +104,20 @@ class World:
             await self.until(kind, served=False)
 
     async def until(self, kind: Kind, *, served: bool) -> None:
+        """Waits until the API server says the same of `kind` wherever it can be asked."""
         async with asyncio.timeout(20):
-            while (kind.kind in await self.admin._discover(kind.api_version)) != served:
+            while await self._served(kind) != {served}:
                 await asyncio.sleep(0.1)
+
+    async def _served(self, kind: Kind) -> set[bool]:
+        listed = kind.kind in await self.admin._discover(kind.api_version)
+        groups = {group["name"] for group in (await self.admin._call("GET", "/apis"))["groups"]}
+        try:
+            await self.admin._call("GET", f"/apis/{kind.api_version}/{kind.kind.lower()}s")
+            answers = True
+        except Gone:
+            answers = False
+        return {listed, kind.api_version.partition("/")[0] in groups, answers}
 
     async def close(self) -> None:
         await self._streams.close_all()
@@ -141,7 +154,7 @@ async def test_monitoring_comes_and_goes_with_its_switches_and_with_its_kinds(wo
     await world.reconcile()
     for kind in (SERVICE_MONITOR, RULE):
         live = await world.admin.get(Key(kind, "default", "marketing"))
-        assert live
+        assert live, f"no {kind}"
         assert live["metadata"]["ownerReferences"][0]["kind"] == "EventPipeline"
     before = await world.versions()
     await world.reconcile()
