@@ -27,7 +27,7 @@ COPY operator operator
 RUN pip --python /opt/eventpipeline/venv/bin/python install --no-cache-dir --disable-pip-version-check --no-deps \
     --no-index --no-build-isolation --prefix /project .
 
-FROM ${PYTHON_IMAGE}
+FROM ${PYTHON_IMAGE} AS release
 LABEL org.opencontainers.image.title="EventPipeline" \
       org.opencontainers.image.description="Marketing events from webhook to report" \
       org.opencontainers.image.licenses="Apache-2.0"
