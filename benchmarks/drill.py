@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import json
 import os
-import random
 import shutil
 import sys
 import tempfile
@@ -29,13 +28,11 @@ from benchmarks.client import LoadFailed
 from benchmarks.load import Order, fits_in_memory
 from benchmarks.load import Plan as LoadPlan
 from benchmarks.phase import DrillFailed, measure
+from benchmarks.ports import free_offset
 from benchmarks.report import Phase, document, failures, rows
 from eventpipeline import resource
 from eventpipeline.cli.output import console, print_table
-from eventpipeline.local import Event, LocalError, Options, Running, up, workloads
-from eventpipeline.local.errors import PortsTaken
-from eventpipeline.local.ports import refuse_taken, shifted
-from eventpipeline.plan import Addresses, plan
+from eventpipeline.local import Event, LocalError, Options, Running, up
 from eventpipeline.publisher import ObserveError
 
 _TRUE_RATE = 25_500
@@ -114,7 +111,7 @@ class _Drill:
                 )
                 self.disk_mb[name] = {server: _disk_mb(data / server) for server in ("nats", "postgres")}
 
-            asyncio.run(up(resource.minimal(), Options(data, port_offset=_free_offset()), self.on_event, work))
+            asyncio.run(up(resource.minimal(), Options(data, port_offset=free_offset()), self.on_event, work))
             if name not in self.phases:
                 return  # interrupted
             shutil.rmtree(data)
@@ -194,20 +191,6 @@ def _about(wanted: Asked) -> dict[str, Any]:
             "file_system": machine.file_system(wanted.folder),
         },
     }
-
-
-def _free_offset() -> int:
-    """A port offset with which all ports of a pipeline are free now. Raises PortsTaken where none was found."""
-    services = plan(resource.minimal(), Addresses(nats_url="nats://nowhere", database_url="postgresql://nowhere"))
-    ports = workloads.server_ports(nats=True, postgres=True) | workloads.service_ports(services)
-    # Below the range from which outgoing connections take their ports; at random, since others may run beside us.
-    for offset in random.sample(range(17_000, 23_000), 50):
-        try:
-            refuse_taken(shifted(ports, offset))
-        except PortsTaken:
-            continue
-        return offset
-    raise PortsTaken("no ports are free for a pipeline between 20000 and 31300")
 
 
 def _disk_mb(folder: Path) -> float:

@@ -32,6 +32,11 @@ class RequestRun:
     traceparent: str | None
     count: int
 
+    @property
+    def header_bytes(self) -> int:
+        """How many bytes of the header it takes."""
+        return len(requests_header([self]))
+
 
 def pack(events: Sequence[Any]) -> bytes:
     """The JSON array of `events`, each JSON text as bytes or a buffer."""

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from eventpipeline import envelope
-from eventpipeline.envelope import PACKED_BYTES, REASON_HEADER, REQUESTS_HEADER, RequestRun
+from eventpipeline.envelope import PACKED_BYTES, REASON_HEADER, RequestRun
 from eventpipeline.events import (
     EventValidator,
     Reason,
@@ -27,6 +27,7 @@ from eventpipeline.events import (
     refused,
     source_of,
 )
+from eventpipeline.gateway.groups import Groups
 from eventpipeline.gateway.metrics import STREAM_UNAVAILABLE, UNKNOWN, GatewayMetrics
 from eventpipeline.sources import Source
 from eventpipeline.stream import DEAD, Stream, StreamFull, StreamUnavailable
@@ -60,6 +61,7 @@ class Ingest:
         self._validators = {source.name: EventValidator(source) for source in sources}
         self._stream = stream
         self._metrics = metrics
+        self._groups = Groups(stream, ack_timeout=ack_timeout)
         self._ack_timeout = ack_timeout
         self._retention_days = retention_days
         self._now = now
@@ -183,15 +185,13 @@ class _Request:
     # --- publishing --------------------------------------------------------------------------------------------------
 
     def _publish(self, source: str, packed: bytes, count: int) -> None:
-        headers = {
-            REQUESTS_HEADER: envelope.requests_header([RequestRun(self._correlation_id, self._traceparent, count)])
-        }
         self._metrics.accepted.labels(source).inc(count)
-        self._publishing.append(asyncio.create_task(self._publish_events(source, packed, headers, count)))
+        self._publishing.append(asyncio.create_task(self._publish_events(source, packed, count)))
 
-    async def _publish_events(self, source: str, packed: bytes, headers: dict[str, str], count: int) -> None:
+    async def _publish_events(self, source: str, packed: bytes, count: int) -> None:
+        run = RequestRun(self._correlation_id, self._traceparent, count)
         try:
-            await self._ingest._stream.publish(source, packed, headers, self._ingest._ack_timeout)
+            await self._ingest._groups.publish(source, packed, run)
         except StreamUnavailable:
             self._metrics.failed.labels(source, STREAM_UNAVAILABLE).inc(count)
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -97,6 +97,16 @@ class Latency:
     p99: float
     max: float
 
+    @classmethod
+    def of(cls, seconds: Iterable[float]) -> Latency:
+        """Of so many answers; zeros where there is none."""
+        ordered = sorted(seconds) or [0.0]
+
+        def percentile(percent: int) -> float:
+            return ordered[-(-percent * len(ordered) // 100) - 1]
+
+        return cls(percentile(50), percentile(99), ordered[-1])
+
 
 @dataclass(frozen=True, slots=True)
 class Totals:
@@ -171,7 +181,7 @@ class Ledger:
             unanswered_requests=len(unanswered),
             failed_connections=len(self.requests) - len(sent),
             body_bytes=sum(request.body_bytes for request in sent),
-            latency=_latency(sorted(request.latency for request in (*settled, *refused))),
+            latency=Latency.of(request.latency for request in (*settled, *refused)),
             late=max((request.late for request in self.requests), default=0.0),
         )
 
@@ -182,13 +192,3 @@ class Ledger:
     def from_json(cls, text: bytes) -> Ledger:
         """The ledger that `to_json` wrote. Raises msgspec.MsgspecError where `text` is none."""
         return msgspec.json.decode(text, type=cls)
-
-
-def _latency(ordered: Sequence[float]) -> Latency:
-    if not ordered:
-        return Latency(0.0, 0.0, 0.0)
-
-    def percentile(percent: int) -> float:
-        return ordered[-(-percent * len(ordered) // 100) - 1]
-
-    return Latency(percentile(50), percentile(99), ordered[-1])

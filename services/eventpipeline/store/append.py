@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, LiteralString
 
+import orjson
 from psycopg import AsyncConnection, errors, sql
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
@@ -79,7 +80,8 @@ class Appender:
         parameters = {
             "events": Json(packed),
             "starts": starts,
-            "correlation_ids": [run.correlation_id or None for run in requests],
+            # No array of texts: to find an element of it takes a walk over all before, for each event.
+            "correlation_ids": Json(orjson.dumps([run.correlation_id or None for run in requests])),
         }
         with translated():
             row = await self._execute(connection, parameters)

@@ -9,7 +9,7 @@ WITH schema AS (
     SELECT max(version) AS version, max(min_compatible) AS min_compatible FROM schema_versions
 ), batch AS (
     SELECT event_id, "timestamp", funnel_stage, event_type, data,
-           (%(correlation_ids)s::text[])[width_bucket(position, %(starts)s::bigint[])] AS correlation_id
+           %(correlation_ids)s ->> (width_bucket(position, %(starts)s::bigint[]) - 1) AS correlation_id
     FROM ROWS FROM (
         jsonb_to_recordset(%(events)s)
         AS ("eventId" text, "timestamp" timestamptz, "funnelStage" text, "eventType" text, data jsonb)
