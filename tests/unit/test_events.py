@@ -593,10 +593,10 @@ def test_size() -> None:
     ],
 )
 def test_no_text_takes_long(written: bytes) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     fault_without_source(written, VALIDATORS)
     VALIDATORS["facebook"].fault(written)
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0
 
 
 @pytest.mark.parametrize(
