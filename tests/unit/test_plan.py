@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from eventpipeline.plan import EXTERNAL_LIMITS, Addresses, Plan, Workload, plan
+from eventpipeline.resource import load
 from eventpipeline.settings import CollectorSettings, GatewaySettings, ReporterSettings
 from eventpipeline.sources import BUILT_IN
 from eventpipeline.spec import EventPipeline, quantity_bytes
@@ -123,10 +123,9 @@ def test_all_streams_there_can_be_stay_under_80_percent_of_the_volume(storage: s
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
 def test_every_example_is_planned(path: Path) -> None:
-    found = plan(EventPipeline.model_validate(yaml.safe_load(path.read_text())), ADDRESSES)
-
-    for workload in found.workloads:
-        assert type(workload.settings).read(workload.settings.environ()) == workload.settings
+    for pipeline in load(path):
+        for workload in plan(pipeline, ADDRESSES).workloads:
+            assert type(workload.settings).read(workload.settings.environ()) == workload.settings
 
 
 def test_there_are_examples() -> None:
