@@ -143,7 +143,7 @@ def test_the_behavior_of_an_autoscaler_is_the_one_in_the_spec() -> None:
 def test_autoscaling_targets_can_be_reached() -> None:
     requests = {name: c["resources"]["requests"]["cpu"] for name, c in charts.containers(charts.objects("minimal"))}
     assert requests["marketing-gateway/gateway"] == "100m"
-    assert requests["marketing-facebook-collector/collector"] == "20m"
+    assert requests["marketing-facebook-collector/collector"] == "50m"
 
 
 def test_given_resources_stand_and_the_rest_fits_them() -> None:
