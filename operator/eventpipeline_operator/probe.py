@@ -7,7 +7,8 @@ from typing import Any
 
 import httpx2
 
-_SECONDS = 2.0
+_SECONDS = 4.0
+"""Longer than a service takes to find out that what it depends on does not answer."""
 
 
 class Probe:

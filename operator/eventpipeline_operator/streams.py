@@ -72,7 +72,9 @@ class Streams:
         except StreamUnavailable as error:
             return found.seen(str(error))
         except TimeoutError:
-            return found.seen(f"JetStream did not answer within {_SECONDS:g} s")
+            fault = opened.stream.connection_fault
+            late = f"JetStream did not answer within {_SECONDS:g} s"
+            return found.seen(f"NATS cannot be reached: {fault}" if fault else late)
         opened.same_plan = True
         return found.seen(None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import psycopg
 from psycopg import AsyncConnection, errors
@@ -25,12 +25,36 @@ _READ_ONLY = {"default_transaction_read_only": "on", "statement_timeout": "30s"}
 _READ_WRITE = {"lock_timeout": "30s"}  # who waits longer, for a migration say, tries again and shows that it does
 
 
+_CHECK_SECONDS = 1.0
+"""Shorter than what /readyz gives a check, so that it can say why."""
+
+
+class _Connection(AsyncConnection[Any]):
+    """Keeps why a connection could not be made, which the pool only logs; each pool has a class of its own."""
+
+    fault: ClassVar[str | None] = None
+
+    @classmethod
+    async def connect(cls, *arguments: Any, **named: Any) -> Self:
+        try:
+            made = await super().connect(*arguments, **named)
+        except psycopg.ProgrammingError:
+            cls.fault = "its address is no URL that Postgres understands"  # what psycopg says quotes parts of it
+            raise
+        except psycopg.Error as error:
+            cls.fault = _one_line(error)
+            raise
+        cls.fault = None
+        return made
+
+
 def open_pool(database_url: str, *, name: str, read_only: bool, max_size: int) -> Pool:
     """A pool of connections, not yet opened: `await pool.open(wait=False)` lets a service start before Postgres."""
     session = _SESSION | (_READ_ONLY if read_only else _READ_WRITE)
     options = " ".join(f"-c {key}={value}" for key, value in session.items())
     return AsyncConnectionPool(
         database_url,
+        connection_class=type("Connection", (_Connection,), {}),
         min_size=1,
         max_size=max_size,
         open=False,
@@ -52,11 +76,18 @@ def open_pool(database_url: str, *, name: str, read_only: bool, max_size: int) -
 
 
 @contextlib.asynccontextmanager
-async def connection(pool: Pool) -> AsyncIterator[AsyncConnection[Any]]:
-    """A connection of `pool`. Raises StoreUnavailable or Refused for what goes wrong in the block."""
+async def connection(pool: Pool, timeout: float | None = None) -> AsyncIterator[AsyncConnection[Any]]:
+    """A connection of `pool`, had within `timeout` seconds or the pool's own.
+
+    Raises StoreUnavailable or Refused for what goes wrong in the block.
+    """
     with translated():
-        async with pool.connection() as opened:
-            yield opened
+        try:
+            async with pool.connection(timeout) as opened:
+                yield opened
+        except PoolTimeout as error:
+            fault = getattr(pool.connection_class, "fault", None)
+            raise StoreUnavailable(f"Postgres did not answer: {fault or _one_line(error)}") from error
 
 
 @contextlib.contextmanager
@@ -81,7 +112,7 @@ def _one_line(error: BaseException) -> str:
 async def check(pool: Pool) -> str | None:
     """What is wrong with Postgres, or None where it answers."""
     try:
-        async with connection(pool) as opened:
+        async with connection(pool, _CHECK_SECONDS) as opened:
             await opened.execute("SELECT 1")
     except (StoreUnavailable, Refused) as error:
         return str(error)

@@ -28,6 +28,8 @@ class Connection:
         self._connecting: asyncio.Task[None] | None = None
         self._first = asyncio.Event()
         self.client = Client()
+        self.fault: str | None = None
+        """Why there is no connection, as the server or the network said last; None once there is one."""
 
     def start(self) -> None:
         self._connecting = asyncio.create_task(self._connect())
@@ -67,6 +69,7 @@ class Connection:
                 await self._open(client, closed)
                 self.client, self._context = client, client.jetstream()
                 self._first.set()
+                self.fault = None
                 _log.info("connected to NATS")
                 await closed.wait()
                 _log.warning("the connection to NATS has ended; connecting anew", error=str(client.last_error))
@@ -82,6 +85,9 @@ class Connection:
     async def _open(self, client: Client, closed: asyncio.Event) -> None:
         async def on_error(error: Exception) -> None:
             _log.debug("nats", error=str(error) or type(error).__name__)
+            # A server that refuses somebody says why, and hangs up; the latter is no news.
+            if self.fault is None or not isinstance(error, ConnectionResetError):
+                self.fault = str(error) or type(error).__name__
 
         async def on_disconnect() -> None:
             self._on_lost()
@@ -89,6 +95,7 @@ class Connection:
                 _log.warning("disconnected from NATS")
 
         async def on_reconnect() -> None:
+            self.fault = None
             _log.info("reconnected to NATS")
 
         async def on_closed() -> None:

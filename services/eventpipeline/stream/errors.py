@@ -7,6 +7,8 @@ StreamError
 
 from __future__ import annotations
 
+from nats.js.errors import ServiceUnavailableError
+
 
 class StreamError(Exception):
     """The stream cannot do what was asked."""
@@ -22,4 +24,6 @@ class StreamFull(StreamUnavailable):
 
 def unavailable(error: BaseException) -> StreamUnavailable:
     """An error of the client as ours."""
+    if isinstance(error, ServiceUnavailableError) and not error.description:
+        return StreamUnavailable("JetStream is off at this NATS, or its servers have no leader at the moment")
     return StreamUnavailable(f"JetStream did not answer: {str(error) or type(error).__name__}")

@@ -64,6 +64,11 @@ class Stream:
     async def close(self) -> None:
         await self._connection.close()
 
+    @property
+    def connection_fault(self) -> str | None:
+        """Why there is no connection, or None where nothing was heard against one."""
+        return self._connection.fault
+
     async def check(self) -> str | None:
         """What is wrong with JetStream, or None where it answers."""
         if fault := await self._connection.check():
