@@ -3,16 +3,17 @@
 - `spec.replicas` of a Deployment that has an autoscaler is not rendered. Where the operator has applied it before,
   leaving it out would make it 1; so the live count is applied until the autoscaler holds the field, then let go.
   Only a count of 0 is put back, to 1.
-- The templates of a StatefulSet's volumes cannot change; the operator patches the claims themselves instead.
+- The templates of a StatefulSet's volumes cannot change; the operator patches the claims themselves instead, and what
+  runs is told of the new size when the volumes have it.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from eventpipeline.spec import quantity_bytes
+from eventpipeline.spec import EventPipeline, quantity_bytes
 from eventpipeline_operator.drift import owned_fields
 from eventpipeline_operator.objects import CLAIM, MANAGER, Key, Object, key_of
 
@@ -88,3 +89,43 @@ def claims_to_grow(rendered: Object, claims: dict[Key, Object]) -> dict[Key, str
             if present and quantity_bytes(present["spec"]["resources"]["requests"]["storage"]) < quantity_bytes(size):
                 found[name] = size
     return found
+
+
+def within_volumes(pipeline: EventPipeline, claims: Mapping[Key, Object]) -> EventPipeline:
+    """`pipeline` with no more storage than its volumes have now: what is to be planned for.
+
+    A volume grows late, or never where its class cannot; a limit that went ahead of it would have a server run into the
+    end of the disk.
+    """
+    stream, store = pipeline.spec.stream, pipeline.spec.store
+    nats, postgres = (_too_small(server, pipeline, claims) for server in ("nats", "postgres"))
+    if stream.managed and nats:
+        size = min(nats.values(), key=quantity_bytes)
+        stream = stream.model_copy(update={"nats": stream.managed.model_copy(update={"storage": size})})
+    if store.managed and postgres:
+        size = min(postgres.values(), key=quantity_bytes)
+        store = store.model_copy(update={"postgres": store.managed.model_copy(update={"storage": size})})
+    spec = pipeline.spec.model_copy(update={"stream": stream, "store": store})
+    return pipeline.model_copy(update={"spec": spec})
+
+
+def still_to_grow(pipeline: EventPipeline, claims: Mapping[Key, Object]) -> dict[Key, str]:
+    """The claims whose volumes are smaller than spec says, and their capacities."""
+    return {
+        key: capacity
+        for server in ("nats", "postgres")
+        for key, capacity in _too_small(server, pipeline, claims).items()
+    }
+
+
+def _too_small(server: str, pipeline: EventPipeline, claims: Mapping[Key, Object]) -> dict[Key, str]:
+    managed = pipeline.spec.stream.managed if server == "nats" else pipeline.spec.store.managed
+    if managed is None:
+        return {}
+    return {
+        key: capacity
+        for key, claim in claims.items()
+        if key.name.startswith(f"data-{pipeline.metadata.name}-{server}-")
+        and (capacity := claim.get("status", {}).get("capacity", {}).get("storage"))
+        and quantity_bytes(capacity) < quantity_bytes(managed.storage)
+    }

@@ -141,8 +141,11 @@ async def grow_claims(
             try:
                 await cluster.merge(key, {"spec": {"resources": {"requests": {"storage": size}}}})
             except Refused as error:
+                storage_class = claims[key]["spec"].get("storageClassName", "")
                 changes.refused[key] = Refused(
-                    f"the volume cannot grow to {size}: {error}. Use a StorageClass with allowVolumeExpansion.",
+                    f"the volume cannot grow to {size}, and everything goes on with the size it has: {error}. Set "
+                    f"allowVolumeExpansion on StorageClass {storage_class} where its driver can do it; else make a new "
+                    "pipeline with larger volumes.",
                     "VolumeCannotGrow",
                 )
             else:

@@ -64,6 +64,8 @@ class Seen:
     """Why partitions are not made and retention is not applied, if so."""
     rotation_waits: bool = False
     """Whether a rotation of the database's password was asked for and has not begun."""
+    growing: Mapping[str, str] = field(default_factory=dict)
+    """The claims whose volumes are smaller than they should be, by name, and the size that they have."""
     failure: Trouble | None = None
     """Why the pass did not come to its end, if it did not."""
 
@@ -161,7 +163,10 @@ def _creation(called: str, message: str) -> Trouble:
             "PodSecurityViolated",
             f"{called} cannot make pods: {message}. The namespace enforces a Pod Security Standard.",
         )
-    return Trouble("PodsRefused", f"{called} cannot make pods: {message}")
+    return Trouble(
+        "PodsRefused",
+        f"{called} cannot make pods: {message}. Ask for less in spec, or have the namespace allow it.",
+    )
 
 
 def _claims(pod: Object, objects: Objects) -> Iterator[Trouble]:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from eventpipeline.spec import EventPipeline, EventPipelineStatus
 from eventpipeline.telemetry import log
 from eventpipeline_operator import status as statuses
+from eventpipeline_operator.carry import still_to_grow, within_volumes
 from eventpipeline_operator.cluster import Cluster, Versions
 from eventpipeline_operator.converge import Changes, converge, grow_claims, live_objects
 from eventpipeline_operator.edits import Drained, Rotation, drain, rotate_if_asked
@@ -90,9 +91,11 @@ class Reconciler:
         live = await live_objects(self.cluster, pipeline)
         rotation = await rotate_if_asked(self.cluster, self.looking, pipeline, secrets, live)
         before = workloads_seen(pipeline.metadata.name, Objects(live))
-        known = planned(pipeline, removed_sources(pipeline))
+        claims = await self.looking.claims(pipeline)
+        sized = within_volumes(pipeline, claims)
+        known = planned(sized, removed_sources(pipeline))
         streams = await self.looking.streams(pipeline, known, rotation.secrets, before, write=not paused)
-        drained = await drain(self.looking, pipeline, streams, live)
+        drained = await drain(self.looking, sized, streams, live)
         changes = Changes()
         if not paused:
             rendered = await self.render(pipeline, drained.plans, rotation.secrets, await self.cluster.versions())
@@ -101,7 +104,6 @@ class Reconciler:
             except ValueError as error:
                 raise Refused(str(error), "RenderFailed") from error
             changes = await converge(self.cluster, pipeline, wanted, live)
-            claims = await self.looking.claims(pipeline)
             await grow_claims(self.cluster, wanted, claims, changes)
             if changes.writes:
                 live = await live_objects(self.cluster, pipeline)
@@ -115,6 +117,7 @@ class Reconciler:
             stream_wrong=streams.wrong,
             maintenance=maintenance(live),
             rotation_waits=rotation.waits,
+            growing={key.name: size for key, size in still_to_grow(pipeline, claims).items()},
             failure=changes.failure,
         ), drained
 

@@ -8,6 +8,7 @@ rotated last. Deleting the Secret would be no rotation: the passwords of what ru
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -15,7 +16,7 @@ from eventpipeline.spec import EventPipeline, SecretRef
 from eventpipeline_operator.auth import NATS_PASSWORD, REQUIRED_KEYS, USER, SecretHashes, hashes, new_auth, rotated
 from eventpipeline_operator.cluster import Cluster
 from eventpipeline_operator.errors import Refused, Unavailable
-from eventpipeline_operator.objects import SECRET, Key, Object, is_owned, labels_of, owner_reference
+from eventpipeline_operator.objects import PIPELINE, SECRET, Key, Object, is_owned, labels_of, owner_reference
 
 ROTATE = "eventpipeline.dev/rotate-database-password"
 _ROTATED = "eventpipeline.dev/database-password-rotated"
@@ -53,6 +54,24 @@ class Credentials:
         }
 
 
+@dataclass(frozen=True)
+class _Form:
+    """What an address looks like. What is wrong with one is never quoted: it holds a password."""
+
+    address: re.Pattern[str]
+    example: str
+
+    def fits(self, value: str) -> bool:
+        return self.address.fullmatch(value) is not None
+
+
+# One line; a percent sign only before two hexadecimal digits.
+_REST = r"([^%\s]|%[0-9A-Fa-f]{2})+"
+_NATS = _Form(re.compile(rf"(nats|tls)://{_REST}"), "nats://user:password@host:4222")
+_POSTGRES = _Form(re.compile(rf"postgres(ql)?://{_REST}"), "postgresql://user:password@host:5432/database")
+_UNTOUCHED = "What runs is left as it is."
+
+
 def secret_name(pipeline: EventPipeline) -> str:
     return f"{pipeline.metadata.name}-auth"
 
@@ -77,7 +96,7 @@ async def credentials(cluster: Cluster, pipeline: EventPipeline, *, write: bool)
     if found and (missing := [name for name in REQUIRED_KEYS if name not in auth]):
         raise Refused(f"{key} has no {', '.join(missing)}; put it back, or delete the Secret.", "SecretIncomplete")
     if found and write and is_owned(found, pipeline.metadata.uid) != (pipeline.spec.deletion_policy == "Delete"):
-        await cluster.apply(_metadata(pipeline, key))
+        found = await cluster.merge(key, {"metadata": {"ownerReferences": _owners(pipeline, found)}})
     nats, store = pipeline.spec.stream.external, pipeline.spec.store.external
     reference = nats.credentials_secret_ref if nats else None
     metadata = found["metadata"] if found else {}
@@ -85,8 +104,8 @@ async def credentials(cluster: Cluster, pipeline: EventPipeline, *, write: bool)
         auth,
         version=metadata.get("resourceVersion"),
         rotated_for=metadata.get("annotations", {}).get(_ROTATED),
-        nats_url=await _external(cluster, key.namespace, reference) if reference else None,
-        database_url=await _external(cluster, key.namespace, store.url_secret_ref) if store else None,
+        nats_url=await _external(cluster, key.namespace, reference, _NATS) if reference else None,
+        database_url=await _external(cluster, key.namespace, store.url_secret_ref, _POSTGRES) if store else None,
     )
 
 
@@ -108,37 +127,46 @@ def login_role(present: Credentials) -> str:
 
 
 def _new(pipeline: EventPipeline, key: Key) -> Object:
-    made = {**_metadata(pipeline, key), "type": "Opaque", "data": _encoded(new_auth())}
-    if asked := asked_rotation(pipeline):
-        made["metadata"]["annotations"] = {_ROTATED: asked}
-    return made
+    asked = asked_rotation(pipeline)
+    notes: Object = {"annotations": {_ROTATED: asked}} if asked else {}
+    return {
+        "apiVersion": SECRET.api_version,
+        "kind": SECRET.kind,
+        "metadata": {
+            "name": key.name, "namespace": key.namespace, "labels": labels_of(pipeline.metadata.name), **notes,
+        },
+        "type": "Opaque",
+        "data": _encoded(new_auth()),
+    }  # fmt: skip
 
 
 def _encoded(auth: Mapping[str, str]) -> dict[str, str]:
     return {name: base64.b64encode(value.encode()).decode() for name, value in auth.items()}
 
 
-def _metadata(pipeline: EventPipeline, key: Key) -> Object:
-    owners = [owner_reference(pipeline)] if pipeline.spec.deletion_policy == "Delete" else []
-    return {
-        "apiVersion": SECRET.api_version,
-        "kind": SECRET.kind,
-        "metadata": {
-            "name": key.name,
-            "namespace": key.namespace,
-            "labels": labels_of(pipeline.metadata.name),
-            **({"ownerReferences": owners} if owners else {}),
-        },
-    }
+def _owners(pipeline: EventPipeline, found: Object) -> list[Object] | None:
+    """The owners that the secret should have: those that others gave it, and the pipeline under Delete."""
+    others = [owner for owner in found["metadata"].get("ownerReferences", []) if owner["kind"] != PIPELINE.kind]
+    return [*others, *([owner_reference(pipeline)] if pipeline.spec.deletion_policy == "Delete" else [])] or None
 
 
-async def _external(cluster: Cluster, namespace: str, reference: SecretRef) -> str:
+async def _external(cluster: Cluster, namespace: str, reference: SecretRef, form: _Form) -> str:
     found = await cluster.get(Key(SECRET, namespace, reference.name))
     if found is None:
-        raise Refused(f"there is no Secret {reference.name} in namespace {namespace}; create it.", "SecretMissing")
+        raise Refused(
+            f"there is no Secret {reference.name} in namespace {namespace}; create it, with the key {reference.key}. "
+            f"{_UNTOUCHED}",
+            "SecretMissing",
+        )
     value = _content(found).get(reference.key)
     if not value:
-        raise Refused(f"Secret {reference.name} has no key {reference.key}; add it.", "SecretMissing")
+        raise Refused(f"Secret {reference.name} has no key {reference.key}; add it. {_UNTOUCHED}", "SecretMissing")
+    if not form.fits(value):
+        raise Refused(
+            f"Secret {reference.name}, key {reference.key}, does not hold an address such as {form.example}; correct "
+            f"it. Characters of a password that mean something in a URL are percent-encoded. {_UNTOUCHED}",
+            "SecretInvalid",
+        )
     return value
 
 

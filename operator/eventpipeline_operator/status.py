@@ -1,7 +1,8 @@
 """What was planned and what was seen -> status. Pure.
 
-Ready is True where all of StreamReady, StoreReady, GatewayReady, CollectorsReady and ReporterReady are. Others
-(`Open`, `Paused`, `MaintenanceFailing`, `PasswordRotationWaits`) only inform; they stand there only while they are so.
+Ready is True where all of StreamReady, StoreReady, GatewayReady, CollectorsReady and ReporterReady are. Others (`Open`,
+`VolumesGrowing`, `Paused`, `MaintenanceFailing`, `PasswordRotationWaits`) only inform; they stand there only while they
+are so.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def status(
     previous = pipeline.status or EventPipelineStatus()
     parts = (
         _stream(pipeline, plan, seen),
-        _store(plan, seen),
+        _store(pipeline, plan, seen),
         _service("GatewayReady", plan.gateway, seen),
         _collectors((*plan.collectors, *draining), seen),
         _service("ReporterReady", plan.reporter, seen),
@@ -95,7 +96,7 @@ def _stream(pipeline: EventPipeline, plan: Plan, seen: Seen) -> Condition:
         if server.status != "True":
             return server
     if seen.stream_fault:
-        return _condition(kind, "False", "StreamUnavailable", seen.stream_fault)
+        return _condition(kind, "False", "StreamUnavailable", f"{seen.stream_fault}{_check_nats(pipeline)}")
     if seen.stream_wrong:
         return _condition(kind, "False", "StreamMisconfigured", " ".join(seen.stream_wrong))
     if plan.nats:
@@ -107,7 +108,19 @@ def _stream(pipeline: EventPipeline, plan: Plan, seen: Seen) -> Condition:
     )  # fmt: skip
 
 
-def _store(plan: Plan, seen: Seen) -> Condition:
+def _check_nats(pipeline: EventPipeline) -> str:
+    """What to do about a NATS of somebody else."""
+    if not (external := pipeline.spec.stream.external):
+        return ""
+    reference = external.credentials_secret_ref
+    place = f"Secret {reference.name}, key {reference.key}" if reference else "spec.stream.external.url"
+    return (
+        f". Check the address, user and password in {place}, that the server can be reached from the cluster, and that "
+        "it has JetStream."
+    )
+
+
+def _store(pipeline: EventPipeline, plan: Plan, seen: Seen) -> Condition:
     kind = "StoreReady"
     refused = _first(_refusals(seen))
     if plan.postgres:
@@ -115,11 +128,22 @@ def _store(plan: Plan, seen: Seen) -> Condition:
         if server.status != "True" or not refused:
             return server
     if refused:
-        return _condition(kind, "False", refused.reason, refused.message)
+        return _condition(kind, "False", refused.reason, f"{refused.message}{_check_postgres(pipeline)}")
     readers = [seen.workloads.get(workload.name) for workload in (*plan.collectors, plan.reporter)]
     if not any(workload and workload.ready for workload in readers):
         return _condition(kind, "Unknown", "Starting", "No service that uses the external Postgres is ready yet.")
     return _condition(kind, "True", "Ready", "The external Postgres answers.")
+
+
+def _check_postgres(pipeline: EventPipeline) -> str:
+    """What to do about a Postgres of somebody else."""
+    if not (external := pipeline.spec.store.external):
+        return ""
+    reference = external.url_secret_ref
+    return (
+        f". Check the address, user and password in Secret {reference.name}, key {reference.key}, and that the server "
+        "can be reached from the cluster."
+    )
 
 
 def _refusals(seen: Seen) -> Iterable[Trouble]:
@@ -169,6 +193,13 @@ def _collectors(workloads: Sequence[Workload], seen: Seen) -> Condition:
 
 def _notices(pipeline: EventPipeline, seen: Seen) -> Iterable[Condition]:
     yield _condition("Open", "True", "NoAuthentication", _OPEN)
+    if seen.growing:
+        sizes = ", ".join(f"PersistentVolumeClaim {name} has {size}" for name, size in seen.growing.items())
+        yield _condition(
+            "VolumesGrowing", "True", "VolumesGrowing",
+            f"{sizes}, less than spec asks for; limits follow when it has grown. Where it stays so, `kubectl describe "
+            "pvc` says why.",
+        )  # fmt: skip
     if pipeline.spec.paused:
         yield _condition(
             "Paused",

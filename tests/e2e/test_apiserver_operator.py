@@ -46,6 +46,10 @@ from operator_rendering import TinyRenderer, stateful_set
 from servers import nats_server
 
 SERVICE = Kind("v1", "Service")
+EXTERNAL_STORE: dict[str, Any] = {"store": {"external": {"urlSecretRef": {"name": "database"}}}}
+EXTERNAL_NATS: dict[str, Any] = {
+    "stream": {"external": {"url": "nats://n:4222", "credentialsSecretRef": {"name": "database"}}}
+}
 
 
 @pytest.fixture(scope="module")
@@ -663,6 +667,51 @@ async def test_maintenance_that_fails_is_said_and_what_to_do(world: World) -> No
     await world.cluster.patch_status(job, {"lastSuccessfulTime": "2026-11-24T13:07:09Z"})
     await world.reconcile()
     assert await world.condition("MaintenanceFailing") == {}
+
+
+async def test_a_secret_that_had_an_owner_from_the_start_loses_it(world: World) -> None:
+    await world.write({"deletionPolicy": "Delete"})
+    await world.reconcile()
+    assert len((await world.read(SECRET, "marketing-auth"))["metadata"]["ownerReferences"]) == 1
+    await world.write({"deletionPolicy": "Retain"})
+    await world.reconcile()
+    kept = await world.read(SECRET, "marketing-auth")
+    assert "ownerReferences" not in kept["metadata"]
+    before = await world.versions()
+    await world.reconcile()
+    assert await world.versions() == before
+
+
+@pytest.mark.parametrize(
+    ("spec", "value", "example"),
+    [
+        (EXTERNAL_STORE, "host=h user=u password=sesame", "postgresql://user:password@host:5432/database"),
+        (EXTERNAL_STORE, "postgresql://u:sesame%zz@h/d", "percent-encoded"),
+        (EXTERNAL_STORE, "postgresql://u:sesame@h/d\n", "postgresql://"),
+        (EXTERNAL_NATS, "http://u:sesame@h", "nats://user:password@host:4222"),
+        (EXTERNAL_NATS, "nats://u:sesame open@h", "nats://"),
+    ],
+)
+async def test_a_secret_that_holds_no_address_is_said_without_its_content(
+    world: World, spec: dict[str, Any], value: str, example: str
+) -> None:
+    await world.cluster.create(database_secret(world, value))
+    await world.write(spec)
+    await world.reconcile()
+    ready = await world.condition("Ready")
+    assert ready["reason"] == "SecretInvalid"
+    for word in ("Secret database", "key url", example):
+        assert word in ready["message"]
+    assert "sesame" not in ready["message"]
+    assert await world.absent(DEPLOYMENT, "marketing-gateway")
+
+
+@pytest.mark.parametrize("value", ["nats://u:p@a:4222,tls://b:4222", "tls://h"])
+async def test_addresses_of_nats_may_be_several(world: World, value: str) -> None:
+    await world.cluster.create(database_secret(world, value))
+    await world.write(EXTERNAL_NATS)
+    await world.reconcile()
+    await world.read(DEPLOYMENT, "marketing-gateway")
 
 
 async def test_a_missing_secret_is_said_and_nothing_is_touched(world: World) -> None:

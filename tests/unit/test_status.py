@@ -160,6 +160,35 @@ def test_postgres_that_refuses_is_seen_through_those_it_refuses() -> None:
     assert condition(status(seen(tiktok_collector=collector, postgres=None), external), "StoreReady").status == "False"
 
 
+@pytest.mark.parametrize(
+    ("spec", "kind", "place"),
+    [
+        ({"stream": {"external": {"url": "nats://n:4222"}}}, "StreamReady", "spec.stream.external.url"),
+        (
+            {"stream": {"external": {"url": "nats://n", "credentialsSecretRef": {"name": "n", "key": "k"}}}},
+            "StreamReady",
+            "Secret n, key k",
+        ),
+        ({"store": {"external": {"urlSecretRef": {"name": "db"}}}}, "StoreReady", "Secret db, key url"),
+    ],
+)
+def test_of_an_external_server_it_is_said_where_its_address_stands(spec: dict[str, Any], kind: str, place: str) -> None:
+    refusal = Trouble("PostgresRefuses", "pod p is not ready: store: refused")
+    at = replace(seen(reporter=workload("reporter", ready=0, troubles=(refusal,))), stream_fault="refused")
+    message = condition(status(at, spec), kind).message
+    assert "refused" in message
+    assert f"Check the address, user and password in {place}, " in message
+    assert "Check the address" not in condition(status(at), kind).message
+
+
+def test_volumes_that_are_still_too_small_are_said() -> None:
+    found = condition(status(replace(seen(), growing={"data-marketing-nats-0": "1Gi"})), "VolumesGrowing")
+    assert found.status == "True"
+    assert "data-marketing-nats-0 has 1Gi" in found.message
+    assert "VolumesGrowing" not in {found.type for found in status(seen()).conditions}
+    assert condition(status(replace(seen(), growing={"data-marketing-nats-0": "1Gi"})), "Ready").status == "True"
+
+
 def test_external_servers() -> None:
     spec = {
         "stream": {"external": {"url": "nats://n:4222"}}, "store": {"external": {"urlSecretRef": {"name": "db"}}},
