@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from outside import Outside, servers
 from pipelines import ROOT, SYSTEM
 
 from cluster import host, parts
@@ -81,6 +82,13 @@ def operator(cluster: Cluster) -> Iterator[Cluster]:
         cluster.helm("uninstall", "eventpipeline", namespace=SYSTEM)
         cluster.kubectl("delete", "crd", "eventpipelines.eventpipeline.dev", "--ignore-not-found")
         cluster.kubectl("delete", "namespace", SYSTEM, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def outside(cluster: Cluster) -> Iterator[Outside]:
+    """NATS and Postgres that the operator knows nothing of."""
+    with servers(cluster) as found:
+        yield found
 
 
 @pytest.fixture

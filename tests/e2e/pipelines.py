@@ -12,6 +12,7 @@ from typing import Any
 import httpx2
 
 from cluster.access import Cluster, Object, wait_for
+from eventpipeline.spec import API_VERSION, KIND
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEM = "eventpipeline-system"
@@ -32,6 +33,11 @@ class Pipeline:
 
     def get(self) -> Object | None:
         return self.cluster.get(self.resource, namespace=self.namespace)
+
+    def create(self, spec: Object) -> None:
+        """Apply it with this spec. Raises CommandError where it is refused."""
+        metadata = {"name": self.name, "namespace": self.namespace}
+        self.cluster.apply({"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec})
 
     def patch(self, patch: str) -> None:
         """Merge `patch`, a JSON object, into the resource. Raises CommandError where it is refused."""

@@ -1,0 +1,157 @@
+"""Every file of manifests/ becomes Ready, and counts what is posted to it exactly once and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from collections.abc import Sequence
+from typing import Any
+
+import httpx2
+import pytest
+from installing import Overlay, installed
+from outside import Outside
+from pipelines import ROOT, Pipeline
+
+from cluster.access import Cluster, wait_for
+from eventpipeline.publisher import Observer, Options, judge, publish
+
+FOLDER = ROOT / "manifests"
+PRODUCTION = "production.yaml"
+TOGETHER = (("minimal.yaml", "second-namespace.yaml"), ("two-pipelines.yaml",), ("external.yaml",))
+"""What is applied at one time; a second namespace is one only beside a first."""
+SMALL = {"resources": {"requests": {"cpu": "20m", "memory": "96Mi"}}}
+SMALLER: Overlay = {
+    # The one node of the tests has two cores; what is left of the file is what it says of itself.
+    ("EventPipeline", "marketing"): {
+        "spec": {
+            "sources": [{"name": "facebook"}, {"name": "tiktok", "collector": SMALL}],
+            "gateway": SMALL,
+            "collector": SMALL,
+            "reporter": SMALL,
+            "stream": {"nats": {"storage": "2Gi"}},
+            "store": {"postgres": {"storage": "2Gi"}},
+        }
+    }
+}
+
+
+def test_no_manifest_is_forgotten() -> None:
+    assert {file for files in (*TOGETHER, (PRODUCTION,)) for file in files} == {
+        file.name for file in FOLDER.glob("*.yaml")
+    }
+
+
+@pytest.mark.parametrize("files", TOGETHER, ids="+".join)
+async def test_each_pipeline_becomes_ready_and_counts_its_own_events(
+    operator: Cluster, outside: Outside, files: tuple[str, ...]
+) -> None:
+    addresses: Overlay = {
+        ("Secret", "marketing-nats"): {"stringData": {"url": outside.nats_url}},
+        ("Secret", "marketing-postgres"): {"stringData": {"url": outside.database_url()}},
+    }
+    with installed(operator, [FOLDER / file for file in files], addresses) as pipelines:
+        print(f"{' and '.join(files)}: Ready after {_until_all_ready(pipelines):.1f} s")
+        posted = dict.fromkeys(pipelines, 0)
+        for index, pipeline in enumerate(pipelines):
+            posted[pipeline] = await _post_and_judge(pipeline, Options(batches=3, batch=(200, 300), seed=index, rate=5))
+            for other, total in posted.items():
+                assert await _total(other) == total, f"{other.name}, after posting to {pipeline.name}"
+        assert all(posted.values())
+
+
+async def test_production_survives_the_loss_of_a_nats_server(operator: Cluster) -> None:
+    with installed(operator, [FOLDER / PRODUCTION], SMALLER) as (pipeline,):
+        print(f"{PRODUCTION}: Ready after {_until_all_ready([pipeline]):.1f} s")
+        leader = _leader_of_a_cluster_of_three(pipeline)
+        before = _pod_uid(pipeline, leader)
+        async with pipeline.reporter() as client:
+            observer = Observer(client)
+            start = await observer.observe()
+            gone = asyncio.create_task(_delete_once_events_come(pipeline, client, leader))
+            options = Options(seconds=20, rate=4, batch=(200, 2_000), seed=3)
+            ledger = await publish(pipeline.url("gateway"), options)
+            await gone
+            end = await observer.observe_stored(ledger, start, quiet=60.0)
+        verdict = judge(ledger, start, end)
+        totals = ledger.totals()
+        again = [
+            f"{request.status} at {request.sent_at:.1f} s after {request.latency:.1f} s"
+            for request in ledger.requests
+            if not request.fate.settled
+        ]
+        print(f"{verdict.summary} {len(again)} of {totals.requests} requests were told to come again: {again}")
+        assert verdict.ok, verdict.differences
+        assert totals.accepted > 10_000
+        assert totals.unanswered_requests == totals.failed_connections == 0
+        pipeline.until_ready()
+        assert _pod_uid(pipeline, leader) != before
+        _leader_of_a_cluster_of_three(pipeline)
+
+
+def _until_all_ready(pipelines: Sequence[Pipeline]) -> float:
+    return sum(pipeline.until_ready() for pipeline in pipelines)
+
+
+async def _post_and_judge(pipeline: Pipeline, options: Options) -> int:
+    """Posts, waits until all is stored and counted exactly; returns how many events that are."""
+    async with pipeline.reporter() as client:
+        observer = Observer(client)
+        before = await observer.observe()
+        ledger = await publish(pipeline.url("gateway"), options)
+        after = await observer.observe_stored(ledger, before, quiet=60.0)
+    verdict = judge(ledger, before, after)
+    assert verdict.ok, verdict.differences
+    return ledger.totals().accepted
+
+
+async def _total(pipeline: Pipeline) -> int:
+    async with pipeline.reporter() as client:
+        return int((await client.get("/reports/events")).json()["total"])
+
+
+def _pod_uid(pipeline: Pipeline, name: str) -> str:
+    found: Any = pipeline.cluster.get(f"pod/{name}", namespace=pipeline.namespace)
+    return str(found["metadata"]["uid"])
+
+
+def _leader_of_a_cluster_of_three(pipeline: Pipeline) -> str:
+    """The server that leads the stream of facebook, once every stream has its three replicas."""
+
+    def streams() -> dict[str, Any]:
+        # Only its leader knows how far the replicas of a stream are.
+        servers = [f"{pipeline.name}-nats-{ordinal}" for ordinal in range(3)]
+        seen = [(server, stream) for server in servers for stream in _streams(pipeline, server)]
+        return {stream["name"]: stream for server, stream in seen if stream["cluster"].get("leader") == server}
+
+    def all_current() -> dict[str, Any]:
+        found = streams()
+        assert sorted(found) == ["DEAD", "EVENTS_facebook", "EVENTS_tiktok"]
+        for stream in found.values():
+            assert stream["config"]["num_replicas"] == 3
+            assert [other["current"] for other in stream["cluster"]["replicas"]] == [True, True]
+        return found
+
+    return str(
+        wait_for(all_current, what=lambda: f"three replicas: {streams()}")["EVENTS_facebook"]["cluster"]["leader"]
+    )
+
+
+def _streams(pipeline: Pipeline, server: str) -> list[dict[str, Any]]:
+    """What a server says of the streams that it has."""
+    with (
+        pipeline.cluster.port_forward(f"pod/{server}", 8222, namespace=pipeline.namespace) as address,
+        urllib.request.urlopen(f"http://{address}/jsz?streams=true&config=true", timeout=5) as answer,
+    ):
+        accounts = json.load(answer)["account_details"]
+    return [stream for account in accounts for stream in account["stream_detail"]]
+
+
+async def _delete_once_events_come(pipeline: Pipeline, client: httpx2.AsyncClient, pod: str) -> None:
+    async with asyncio.timeout(20):
+        while not (await client.get("/reports/events")).json()["total"]:
+            await asyncio.sleep(0.2)
+    await asyncio.to_thread(
+        pipeline.cluster.kubectl, "delete", f"pod/{pod}", "--wait=false", namespace=pipeline.namespace
+    )
