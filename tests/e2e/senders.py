@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -15,10 +18,13 @@ import httpx2
 from pipelines import Pipeline
 
 from cluster.access import wait_for
+from eventpipeline.publisher import Options, publish
 from stored import facebook, tiktok
 
 EVENTS: dict[str, Callable[[int], dict[str, Any]]] = {"facebook": facebook, "tiktok": tiktok}
 BATCH, EVERY_SECONDS = 100, 0.1
+_seeds = itertools.count(1)
+"""No two runs send the same events."""
 
 
 @dataclass
@@ -75,6 +81,28 @@ class Sender:
             self._sent.rejected += BATCH
         else:
             self._sent.refused.append(f"{started}: {answer.status_code}: {answer.text[:300]}")
+
+
+@contextmanager
+def publishing(pipeline: Pipeline, sent: dict[str, Sent]) -> Iterator[None]:
+    """The public publisher's load, of both sources in each body, until the end of the block; smaller, for one node."""
+    loop, stop = asyncio.new_event_loop(), asyncio.Event()
+    load = Options(seconds=600.0, batch=(200, 2_000), seed=next(_seeds), corrupt=0.0)
+    work = publish(pipeline.url("gateway"), load, stop=stop)
+    with ThreadPoolExecutor(1, "publisher") as thread:
+        running = thread.submit(loop.run_until_complete, work)
+        try:
+            yield
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            ledger = running.result()
+            loop.close()
+    for request in ledger.requests:
+        if request.status != 202 or request.failure:
+            text = f"publisher, {request.sent_at:.1f} s after its start: {request.status} {request.failure}"
+            sent["facebook"].refused.append(text)
+    for key, count in ledger.expected().kept.counts.items():
+        sent[key.partition("/")[0]].accepted += count
 
 
 def reported(pipeline: Pipeline) -> dict[str, int]:

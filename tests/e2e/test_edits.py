@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from pipelines import Pipeline
-from senders import Sender, Sent, until_exact
+from senders import Sender, Sent, publishing, until_exact
 
 from cluster.access import Cluster, Object, wait_for
 
@@ -45,12 +45,17 @@ def sent() -> dict[str, Sent]:
 
 
 @contextmanager
-def load(pipeline: Pipeline, sent: dict[str, Sent], *sources: str) -> Iterator[None]:
-    """Sends events of `sources` all the while; at the end no request of them was refused, and the reports are exact."""
+def load(pipeline: Pipeline, sent: dict[str, Sent], *sources: str, publisher: bool = False) -> Iterator[None]:
+    """Sends events of `sources` all the while; at the end no request of them was refused, and the reports are exact.
+
+    `publisher`: the public publisher too, which sends both sources in one body.
+    """
     started, before = time.monotonic(), sum(found.accepted for found in sent.values())
     with ExitStack() as senders:
         for source in sources:
             senders.enter_context(Sender(pipeline, source, sent[source]))
+        if publisher:
+            senders.enter_context(publishing(pipeline, sent))
         yield
     accepted = sum(found.accepted for found in sent.values()) - before
     print(f"{accepted:,} events accepted in {time.monotonic() - started:.1f} s")
@@ -99,7 +104,7 @@ def test_a_source_is_added(pipeline: Pipeline, sent: dict[str, Sent]) -> None:
 
 
 def test_autoscaling_and_resources_are_changed(pipeline: Pipeline, sent: dict[str, Sent]) -> None:
-    with load(pipeline, sent, "facebook", "tiktok"):
+    with load(pipeline, sent, "facebook", "tiktok", publisher=True):
         for change in (
             {"autoscaling": {"minReplicas": 2, "maxReplicas": 2}},
             {"autoscaling": {"minReplicas": 1, "maxReplicas": 3}, "resources": {"requests": {"cpu": "90m"}}},
@@ -125,7 +130,7 @@ def test_the_password_of_the_database_is_rotated(pipeline: Pipeline, sent: dict[
 
     before, (old,) = user(), hashes()
     gateways = {pod["metadata"]["uid"] for pod in pods(pipeline, "gateway")}
-    with load(pipeline, sent, "facebook", "tiktok"):
+    with load(pipeline, sent, "facebook", "tiktok", publisher=True):
         pipeline.cluster.kubectl(
             "annotate", pipeline.resource, "eventpipeline.dev/rotate-database-password=1", namespace=pipeline.namespace
         )
