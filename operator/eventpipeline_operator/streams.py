@@ -50,9 +50,9 @@ class Streams:
 
     def __init__(self) -> None:
         self._open: dict[str, _Open] = {}
-        self._made_at: dict[str, dict[str, datetime]] = {}
-        """When each stream and consumer was made, as far as it was seen, by UID: the services make again what is
-        missing at once, so that a deletion shows only in this."""
+        self._made_at: dict[str, dict[str, dict[str, datetime]]] = {}
+        """When each stream and consumer was made, as far as it was seen, by UID and source: the services make again
+        what is missing at once, so that a deletion shows only in this."""
 
     async def look(self, uid: str, settings: StreamSettings, sources: Sequence[str]) -> StreamsSeen:
         """Puts back what is missing or was changed of the streams and consumers, and says what is pending."""
@@ -64,7 +64,9 @@ class Streams:
                 for source in (*sources, DEAD):
                     opened.stream.forget(source)
                     ensured = await opened.stream.ensure(source)
-                    found.note(ensured, made_at, planned=not opened.same_plan or source in opened.unfit)
+                    found.note(
+                        ensured, made_at.setdefault(source, {}), planned=not opened.same_plan or source in opened.unfit
+                    )
                     (opened.unfit.discard if ensured.fits else opened.unfit.add)(source)
                     found.pending[source] = (await opened.stream.lag(source)).pending_messages
                 present = await opened.stream.sources()
@@ -82,9 +84,12 @@ class Streams:
         """Drops the stream of a removed source if all of it is stored; says whether it did. Call after `look`."""
         try:
             async with asyncio.timeout(_SECONDS):
-                return await self._open[uid].stream.drop(source)
+                dropped = await self._open[uid].stream.drop(source)
         except (StreamUnavailable, TimeoutError, KeyError):
             return False  # the next look finds it again
+        if dropped:
+            self._made_at[uid].pop(source, None)
+        return dropped
 
     async def _opened(self, uid: str, settings: StreamSettings) -> _Open:
         if uid in self._open and self._open[uid].settings != settings:

@@ -90,6 +90,7 @@ async def test_a_stream_that_was_not_asked_for_is_found_and_dropped_once_it_is_s
         streaming(shared_nats, stream_prefix, stream_bytes=8 * MIB, dead_bytes=MIB) as service,
     ):
         assert not await streams.drop("u1", "tiktok"), "nothing is known of it yet"
+        await streams.look("u1", settings, SOURCES)
         await service.publish("tiktok", b"[]", {}, 5.0)
 
         assert (await streams.look("u1", settings, ("facebook",))).removed == {"tiktok": 1}
@@ -104,3 +105,7 @@ async def test_a_stream_that_was_not_asked_for_is_found_and_dropped_once_it_is_s
         await eventually(is_stored, "the acknowledgement")
         assert await streams.drop("u1", "tiktok")
         assert (await streams.look("u1", settings, ("facebook",))).removed == {}
+
+        back = await streams.look("u1", settings, SOURCES)
+        assert not back.put_back, "nobody but the operator has deleted it"
+        assert len(back.changed) == 2
