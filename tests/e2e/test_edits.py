@@ -6,13 +6,18 @@ reports say exactly what was answered 202 since the beginning.
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
+import nats
 import pytest
+from nats.js.api import DiscardPolicy
 from pipelines import Pipeline
 from senders import Sender, Sent, publishing, until_exact
 
@@ -92,6 +97,10 @@ def all_pods(pipeline: Pipeline) -> list[Object]:
     return pipeline.cluster.get_all("pods", namespace=pipeline.namespace)
 
 
+def said(pipeline: Pipeline, text: str) -> bool:
+    return any(text in message for message in pipeline.events())
+
+
 def test_a_source_is_added(pipeline: Pipeline, sent: dict[str, Sent]) -> None:
     facebook = pods(pipeline, "collector")
     with load(pipeline, sent, "facebook", "tiktok"):
@@ -137,7 +146,7 @@ def test_the_password_of_the_database_is_rotated(pipeline: Pipeline, sent: dict[
         wait_for(lambda: user() != before, what="the other role", seconds=60)
         wait_for(lambda: old not in hashes() and len(hashes()) == 1, what="pods with the new password", seconds=120)
         until_rolled_out(pipeline)
-    assert any("rotated the database's password" in message for message in pipeline.events())
+    assert said(pipeline, "rotated the database's password")
     assert {pod["metadata"]["uid"] for pod in pods(pipeline, "gateway")} == gateways, "it does not log in there"
 
 
@@ -164,11 +173,7 @@ def test_a_source_that_lags_is_removed(pipeline: Pipeline, sent: dict[str, Sent]
         wait_for(lambda: states() == {"facebook": "Active"}, what="the end of it", seconds=180)
         until_rolled_out(pipeline)
     assert deployment(pipeline, "tiktok-collector") is None
-    wait_for(
-        lambda: any("dropped its stream" in message for message in pipeline.events()),
-        what="an Event that says that its stream is gone",
-        seconds=60,
-    )
+    wait_for(partial(said, pipeline, "dropped its stream"), what="an Event that its stream is gone", seconds=60)
 
 
 def test_the_source_comes_back(pipeline: Pipeline, sent: dict[str, Sent]) -> None:
@@ -177,3 +182,27 @@ def test_the_source_comes_back(pipeline: Pipeline, sent: dict[str, Sent]) -> Non
         edit(pipeline, {"sources": [FACEBOOK, TIKTOK]})
         wait_for(lambda: sent["tiktok"].accepted > before, what="events of it", seconds=120)
         until_rolled_out(pipeline)
+
+
+async def meddle(url: str) -> None:
+    """What somebody does who has the password of NATS."""
+    client = await nats.connect(url)
+    try:
+        jetstream = client.jetstream()
+        await jetstream.delete_consumer("EVENTS_tiktok", "collector")
+        present = (await jetstream.stream_info("EVENTS_facebook")).config
+        await jetstream.update_stream(present.evolve(discard=DiscardPolicy.OLD, max_age=3600))
+    finally:
+        await client.close()
+
+
+def test_streams_that_somebody_changes_are_put_back_and_said(pipeline: Pipeline, sent: dict[str, Sent]) -> None:
+    secret: Any = pipeline.cluster.get(f"secret/{pipeline.name}-auth", namespace=pipeline.namespace)
+    password = base64.b64decode(secret["data"]["nats-password"]).decode()
+    service: Any = pipeline.cluster.get(f"service/{pipeline.name}-nats", namespace=pipeline.namespace)
+    with load(pipeline, sent, "facebook", "tiktok"):
+        asyncio.run(meddle(f"nats://eventpipeline:{password}@{service['spec']['clusterIP']}:4222"))
+        # Or it would be seen within a minute.
+        pipeline.cluster.kubectl("annotate", pipeline.resource, "looked-at=now", namespace=pipeline.namespace)
+        for text in ("put back stream EVENTS_facebook", "made consumer collector of stream EVENTS_tiktok again"):
+            wait_for(partial(said, pipeline, text), what=f"an Event: {text}", seconds=90)
