@@ -20,6 +20,7 @@ class Watching:
     _generations: dict[str, int] = field(default_factory=dict)
     _digests: dict[str, str] = field(default_factory=dict)
     _untold: dict[str, int] = field(default_factory=dict)
+    _missing: set[Target] = field(default_factory=set)
 
     def pipeline(self, namespace: str, name: str, uid: str, generation: int, digest: str, *, gone: bool) -> None:
         """A watch told of a pipeline; a change of its status alone triggers nothing."""
@@ -48,8 +49,12 @@ class Watching:
             self.triggers.add(target)
 
     def resync(self, listed: Iterable[Object]) -> bool:
-        """Triggers every listed pipeline; says whether the watch of pipelines is deaf."""
+        """Triggers every listed pipeline; says whether the watch of pipelines is deaf.
+
+        A pipeline that is missing twice has gone without a word, as where a watch was begun anew meanwhile.
+        """
         untold: dict[str, int] = {}
+        missing = set(self._targets.values())
         for item in listed:
             metadata = item["metadata"]
             uid, generation = metadata["uid"], metadata.get("generation", 0)
@@ -57,7 +62,11 @@ class Watching:
             self._targets[target.namespace, target.name] = target
             if self._generations.get(uid, -1) < generation:
                 untold[uid] = generation
+            missing.discard(target)
             self.triggers.add(target)
+        for target in missing & self._missing:
+            self.pipeline(target.namespace, target.name, target.uid, 0, "", gone=True)
+        self._missing = missing
         deaf = any(self._untold.get(uid) is not None for uid in untold)
         self._untold = untold
         return deaf

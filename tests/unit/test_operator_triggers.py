@@ -180,3 +180,19 @@ def test_a_watch_that_does_not_tell_is_deaf_after_two_resyncs() -> None:
     assert not watching.resync([_listed(3)])
     told(watching, 3)
     assert not watching.resync([_listed(3)])
+
+
+def test_a_pipeline_that_went_without_a_word_is_looked_at_once_more_and_forgotten() -> None:
+    triggers = Triggers()
+    watching = Watching(triggers)
+    told(watching, 1)
+    triggers._due.clear()
+    watching.resync([])
+    assert list(triggers._due) == [], "the watch may just have told of one that is not listed yet"
+    watching.resync([])
+    assert list(triggers._due) == [A], "its pass closes what is open for it"
+    triggers._due.clear()
+    watching.resync([])
+    watching.resync([])
+    assert list(triggers._due) == []
+    assert not any((watching._targets, watching._generations, watching._digests))
