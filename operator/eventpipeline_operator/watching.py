@@ -28,14 +28,21 @@ class Watching:
         if gone:
             self._generations.pop(uid, None)
             self._digests.pop(uid, None)
-            self._targets.pop((namespace, name), None)
+            if self._targets.get((namespace, name)) == target:
+                del self._targets[namespace, name]
             self.triggers.add(target)  # the pass closes what is open for it
             return
-        self._targets[namespace, name] = target
+        self._know(target)
         known = (self._generations.get(uid), self._digests.get(uid))
         self._generations[uid], self._digests[uid] = generation, digest
         if known != (generation, digest):
             self.triggers.add(target)
+
+    def _know(self, target: Target) -> None:
+        former = self._targets.get((target.namespace, target.name), target)
+        self._targets[target.namespace, target.name] = target
+        if former != target:
+            self.pipeline(former.namespace, former.name, former.uid, 0, "", gone=True)
 
     def owned(self, namespace: str, pipeline: str, uid: str, digest: str, *, gone: bool) -> None:
         """A watch told of an object with the label of a pipeline."""
@@ -59,7 +66,7 @@ class Watching:
             metadata = item["metadata"]
             uid, generation = metadata["uid"], metadata.get("generation", 0)
             target = Target(metadata["namespace"], metadata["name"], uid)
-            self._targets[target.namespace, target.name] = target
+            self._know(target)
             if self._generations.get(uid, -1) < generation:
                 untold[uid] = generation
             missing.discard(target)
@@ -67,6 +74,6 @@ class Watching:
         for target in missing & self._missing:
             self.pipeline(target.namespace, target.name, target.uid, 0, "", gone=True)
         self._missing = missing
-        deaf = any(self._untold.get(uid) is not None for uid in untold)
+        deaf = any(uid in untold and self._generations.get(uid, -1) < before for uid, before in self._untold.items())
         self._untold = untold
         return deaf

@@ -182,6 +182,14 @@ def test_a_watch_that_does_not_tell_is_deaf_after_two_resyncs() -> None:
     assert not watching.resync([_listed(3)])
 
 
+def test_a_watch_that_tells_late_of_one_change_after_the_other_is_not_deaf() -> None:
+    watching = Watching(Triggers())
+    told(watching, 1)
+    assert not watching.resync([_listed(2)])
+    told(watching, 2)
+    assert not watching.resync([_listed(3)])
+
+
 def test_a_pipeline_that_went_without_a_word_is_looked_at_once_more_and_forgotten() -> None:
     triggers = Triggers()
     watching = Watching(triggers)
@@ -196,3 +204,16 @@ def test_a_pipeline_that_went_without_a_word_is_looked_at_once_more_and_forgotte
     watching.resync([])
     assert list(triggers._due) == []
     assert not any((watching._targets, watching._generations, watching._digests))
+
+
+def test_of_two_pipelines_of_one_name_the_former_is_looked_at_once_more_and_forgotten() -> None:
+    triggers = Triggers()
+    watching = Watching(triggers)
+    told(watching, 1)
+    triggers._due.clear()
+    watching.resync([_listed(1, uid="2")])
+    assert set(triggers._due) == {A, Target("shop", "a", "2")}
+    watching.pipeline("shop", "a", "1", 0, "", gone=True)
+    triggers._due.clear()
+    watching.owned("shop", "a", "d1", "x", gone=False)
+    assert list(triggers._due) == [Target("shop", "a", "2")]
