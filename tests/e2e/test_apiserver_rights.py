@@ -29,11 +29,6 @@ from operator_rights import ACCOUNT, granted, rendered, service_account
 Right = tuple[str, str, str]
 """Verb, group and resource."""
 
-UNUSED: dict[Right, str] = {
-    (verb, "monitoring.coreos.com", "prometheusrules"): "alerts, which the chart does not render yet"
-    for verb in ("get", "create", "patch")
-}
-"""What is granted although this test's life does not use it, and why."""
 _IMPLIED = ("selfsubjectaccessreviews", "selfsubjectrulesreviews")
 """Whoever is logged in may ask what it may."""
 _EVERYTHING: Object = {
@@ -209,7 +204,7 @@ async def test_the_operator_uses_every_right_it_has_and_wants_no_other(audited: 
     print(f"{len(audited.requests())} requests for {len(asked)} rights; {len(rights)} are granted")
     assert audited.refused() == set()
     assert asked - rights == set(), "the chart does not grant these, yet they were not refused"
-    assert rights - asked == UNUSED.keys(), "these are granted and never used"
+    assert rights - asked == set(), "these are granted and never used"
 
 
 async def _take_back_the_rights(cluster: Cluster) -> None:
