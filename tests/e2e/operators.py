@@ -62,7 +62,7 @@ class Operator:
             "annotate", pipeline.resource, f"example.com/look={secrets.token_hex(4)}", "--overwrite",
             namespace=pipeline.namespace,
         )  # fmt: skip
-        wait_for(lambda: self.metrics()[passes] > before[passes], what="another pass", seconds=30)
+        wait_for(lambda: self.metrics().get(passes, 0.0) > before.get(passes, 0.0), what="another pass", seconds=30)
         after = self.metrics()
         writes = "eventpipeline_operator_writes_total"
         return {name: after[name] - before.get(name, 0.0) for name in after if name.startswith(writes)}

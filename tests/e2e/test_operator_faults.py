@@ -179,11 +179,13 @@ async def test_a_resource_that_is_deleted_while_it_is_made(pipeline: Pipeline, k
 
 
 async def until_nothing(pipeline: Pipeline) -> None:
-    owned = Owned.of(pipeline)
+    owned, label = Owned.of(pipeline), f"{PIPELINE_LABEL}={pipeline.name}"
     try:
         async with asyncio.timeout(120):
-            while await owned.objects() or pipeline.cluster.get_all("pods", namespace=pipeline.namespace):
+            while await owned.objects() or pipeline.cluster.get_all(
+                "pods", namespace=pipeline.namespace, selector=label
+            ):
                 await asyncio.sleep(0.2)
     except TimeoutError:
         left = [str(key) for key in await owned.objects()]
-        raise AssertionError(f"after the deletion there still are {left} and pods") from None
+        raise AssertionError(f"after the deletion there still are {left} and perhaps pods") from None

@@ -41,7 +41,9 @@ def pipeline(operator: Cluster) -> Iterator[Pipeline]:
 
 def upgrade(cluster: Cluster, chart: Path, *settings: str) -> None:
     flags = [part for setting in settings for part in ("--set", setting)]
-    cluster.helm("upgrade", "eventpipeline", str(chart), "--wait", "--timeout=120s", *flags, namespace=SYSTEM)
+    # Without --reset-values helm keeps those of the release before where none are given.
+    command = ("upgrade", "eventpipeline", str(chart), "--reset-values", "--wait", "--timeout=120s", *flags)
+    cluster.helm(*command, namespace=SYSTEM)
 
 
 def pods(pipeline: Pipeline) -> dict[str, tuple[str, str, int]]:
