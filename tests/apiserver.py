@@ -70,18 +70,12 @@ async def install_definition(cluster: Cluster, definition: Object, kind: Kind) -
 
 
 async def install_monitoring(cluster: Cluster) -> None:
-    """What the Prometheus operator would define, with any content."""
-    for kind, plural in (("ServiceMonitor", "servicemonitors"), ("PrometheusRule", "prometheusrules")):
-        names = {"kind": kind, "plural": plural, "singular": kind.lower(), "listKind": f"{kind}List"}
-        schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
-        version = {"name": "v1", "served": True, "storage": True, "schema": schema}
-        definition = {
-            "apiVersion": "apiextensions.k8s.io/v1",
-            "kind": "CustomResourceDefinition",
-            "metadata": {"name": f"{plural}.monitoring.coreos.com"},
-            "spec": {"group": "monitoring.coreos.com", "scope": "Namespaced", "names": names, "versions": [version]},
-        }
-        await install_definition(cluster, definition, Kind("monitoring.coreos.com/v1", kind))
+    """What the Prometheus operator defines."""
+    for path in (PROJECT / "tests" / "prometheus_operator").glob("*.yaml"):
+        definition: Object = yaml.safe_load(path.read_text())
+        spec = definition["spec"]
+        kind = Kind(f"{spec['group']}/{spec['versions'][0]['name']}", spec["names"]["kind"])
+        await install_definition(cluster, definition, kind)
 
 
 def _apiserver(bin_folder: Path, folder: Path, etcd_port: int, port: int) -> list[str | Path]:

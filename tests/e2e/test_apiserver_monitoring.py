@@ -11,10 +11,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 from prometheus_client import CollectorRegistry
 
-from apiserver import api_server
+from apiserver import api_server, install_crd, install_monitoring
 from eventpipeline_operator.cluster import Cluster
 from eventpipeline_operator.drift import differences
 from eventpipeline_operator.errors import Gone
@@ -90,8 +89,7 @@ class World:
 
     async def teach(self) -> None:
         """The cluster learns the kinds of the Prometheus operator."""
-        for path in (TESTS / "prometheus_operator").glob("*.yaml"):
-            await self.admin.apply(yaml.safe_load(path.read_text()))
+        await install_monitoring(self.admin)
         for kind in (SERVICE_MONITOR, RULE):
             await self.until(kind, served=True)
 
@@ -133,10 +131,8 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 async def world(kubeconfig: Path, tmp_path: Path) -> AsyncIterator[World]:
     admin = Cluster.from_kubeconfig(kubeconfig)
-    (crd,) = (TESTS.parent / "crds").glob("*.yaml")
-    await admin.apply(yaml.safe_load(crd.read_text()))
+    await install_crd(admin)
     found = World(admin, await service_account(admin, kubeconfig, tmp_path))
-    await found.until(PIPELINE, served=True)
     yield found
     await found.close()
 
