@@ -10,7 +10,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import urllib.request
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +146,30 @@ async def test_the_services_may_write_rows_and_not_drop_tables(tmp_path: Path) -
             ):
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     await connection.execute(statement)
+
+
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False), (None, False)])
+def test_a_service_is_healthy_when_it_is_ready(status: int | None, healthy: bool) -> None:
+    """The line that stands in the health check of each service, against one that answers so, or not at all."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status or 500 if self.path == "/readyz" else 404)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None: ...
+
+    kind, line = services()["gateway"]["healthcheck"]["test"]
+    assert kind == "CMD-SHELL"
+    port = free_port()
+    with ExitStack() as stack:
+        if status:
+            server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", port), Answer))
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.shutdown)
+        environ = {"PORT": str(port), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        done = subprocess.run(["/bin/sh", "-c", line], env=environ, capture_output=True, timeout=20)
+    assert (done.returncode == 0) == healthy
 
 
 def test_maintenance_goes_on_until_it_is_told_to_stop(tmp_path: Path) -> None:
