@@ -8,7 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from eventpipeline_operator.objects import CRON_JOB, DEPLOYMENT, STATEFUL_SET, Key, Object
+from eventpipeline.spec import Monitoring
+from eventpipeline_operator.objects import (
+    CRON_JOB,
+    DEPLOYMENT,
+    PROMETHEUS_RULE,
+    SERVICE_MONITOR,
+    STATEFUL_SET,
+    Key,
+    Object,
+)
 
 _PULL_REASONS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable")
 _CONFIG_REASONS = ("CreateContainerConfigError", "CreateContainerError")
@@ -62,6 +71,8 @@ class Seen:
     """Streams with settings that cannot be put back in place, and what to do."""
     maintenance: Trouble | None = None
     """Why partitions are not made and retention is not applied, if so."""
+    unmonitored: Trouble | None = None
+    """What `spec.monitoring` asks for and the cluster does not know, if so."""
     rotation_waits: bool = False
     """Whether a rotation of the database's password was asked for and has not begun."""
     growing: Mapping[str, str] = field(default_factory=dict)
@@ -106,6 +117,20 @@ def maintenance(live: Mapping[Key, Object]) -> Trouble | None:
                 f"--from=cronjob/{key.name} && kubectl {namespace} logs --follow job/maintain-now",
             )
     return None
+
+
+def unmonitored(monitoring: Monitoring, live: Mapping[Key, Object]) -> Trouble | None:
+    """What `monitoring` asks for and a pass has not made: only of kinds that the cluster does not serve."""
+    wanted = {SERVICE_MONITOR: monitoring.service_monitor, PROMETHEUS_RULE: monitoring.alerts}
+    there = {key.kind for key in live}
+    missing = " and no ".join(kind.kind for kind, asked in wanted.items() if asked and kind not in there)
+    if not missing:
+        return None
+    return Trouble(
+        "KindNotServed",
+        f"spec.monitoring asks for it, but the cluster knows no {missing}. Install the Prometheus operator, and it is "
+        f"made within six minutes; or take the switch away.",
+    )
 
 
 def _workload(item: Object, objects: Objects) -> WorkloadSeen:

@@ -24,7 +24,15 @@ from eventpipeline_operator.errors import Gone, InvalidResource, Refused, Unavai
 from eventpipeline_operator.look import Looking
 from eventpipeline_operator.metrics import OperatorMetrics
 from eventpipeline_operator.objects import PIPELINE, Key, Object, prepared
-from eventpipeline_operator.observe import Objects, Seen, SourceSeen, Trouble, maintenance, workloads_seen
+from eventpipeline_operator.observe import (
+    Objects,
+    Seen,
+    SourceSeen,
+    Trouble,
+    maintenance,
+    unmonitored,
+    workloads_seen,
+)
 from eventpipeline_operator.planned import Planned, planned, removed_sources
 from eventpipeline_operator.secret import Credentials, credentials
 from eventpipeline_operator.streams import StreamsSeen
@@ -116,6 +124,7 @@ class Reconciler:
             stream_fault=streams.fault,
             stream_wrong=streams.wrong,
             maintenance=maintenance(live),
+            unmonitored=unmonitored(pipeline.spec.monitoring, live),
             rotation_waits=rotation.waits,
             growing={key.name: size for key, size in still_to_grow(pipeline, claims).items()},
             failure=changes.failure,

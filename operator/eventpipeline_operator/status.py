@@ -1,8 +1,8 @@
 """What was planned and what was seen -> status. Pure.
 
 Ready is True where all of StreamReady, StoreReady, GatewayReady, CollectorsReady and ReporterReady are. Others (`Open`,
-`VolumesGrowing`, `Paused`, `MaintenanceFailing`, `PasswordRotationWaits`) only inform; they stand there only while they
-are so.
+`VolumesGrowing`, `Paused`, `MaintenanceFailing`, `MonitoringMissing`, `PasswordRotationWaits`) only inform; they stand
+there only while they are so.
 """
 
 from __future__ import annotations
@@ -209,6 +209,8 @@ def _notices(pipeline: EventPipeline, seen: Seen) -> Iterable[Condition]:
         )
     if seen.maintenance:
         yield _condition("MaintenanceFailing", "True", seen.maintenance.reason, seen.maintenance.message)
+    if seen.unmonitored and not (pipeline.spec.paused or seen.failure):
+        yield _condition("MonitoringMissing", "True", seen.unmonitored.reason, seen.unmonitored.message)
     if seen.rotation_waits:
         yield _rotation(pipeline)
 

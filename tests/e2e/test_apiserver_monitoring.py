@@ -71,6 +71,9 @@ class World:
         (ready,) = (one for one in body["status"]["conditions"] if one["type"] == "Ready")
         assert ready["reason"] in ("Starting", "Missing"), ready
 
+    async def is_told_what_is_missing(self) -> bool:
+        return any(one["type"] == "MonitoringMissing" for one in (await self.pipeline())["status"]["conditions"])
+
     async def try_to_reconcile(self) -> None:
         body = await self.pipeline()
         await self._reconcile(Target("default", "marketing", body["metadata"]["uid"]))
@@ -143,6 +146,7 @@ async def test_monitoring_comes_and_goes_with_its_switches_and_with_its_kinds(wo
     await world.reconcile()
     maps = {f"marketing-dashboard-{path.stem}" for path in (TESTS.parent / "charts/eventpipeline/dashboards").iterdir()}
     assert maps <= await world.names(CONFIG)
+    assert await world.is_told_what_is_missing()
 
     # With it, both kinds are made as they were rendered: what their schemas do not know would have been dropped.
     await world.teach()
@@ -152,6 +156,7 @@ async def test_monitoring_comes_and_goes_with_its_switches_and_with_its_kinds(wo
         live = await world.admin.get(Key(kind, "default", "marketing"))
         assert live, f"no {kind}"
         assert live["metadata"]["ownerReferences"][0]["kind"] == "EventPipeline"
+    assert not await world.is_told_what_is_missing()
     before = await world.versions()
     await world.reconcile()
     assert await world.versions() == before

@@ -6,8 +6,17 @@ from typing import Any
 
 import pytest
 
-from eventpipeline_operator.objects import CRON_JOB, DEPLOYMENT, STATEFUL_SET, Key, Object
-from eventpipeline_operator.observe import Objects, WorkloadSeen, maintenance, workloads_seen
+from eventpipeline.spec import Monitoring
+from eventpipeline_operator.objects import (
+    CRON_JOB,
+    DEPLOYMENT,
+    PROMETHEUS_RULE,
+    SERVICE_MONITOR,
+    STATEFUL_SET,
+    Key,
+    Object,
+)
+from eventpipeline_operator.observe import Objects, WorkloadSeen, maintenance, unmonitored, workloads_seen
 
 KEY = Key(DEPLOYMENT, "shop", "marketing-gateway")
 
@@ -204,3 +213,19 @@ def test_maintenance_whose_last_run_failed() -> None:
 )
 def test_maintenance_that_works(status: dict[str, Any]) -> None:
     assert maintenance(cron_job(**status)) is None
+
+
+def test_monitoring_that_was_asked_for_and_not_made() -> None:
+    wanted = Monitoring(service_monitor=True, alerts=True, dashboards=True)
+    rule = {Key(PROMETHEUS_RULE, "shop", "marketing"): {}}
+    monitor = {Key(SERVICE_MONITOR, "shop", "marketing"): {}}
+    assert unmonitored(wanted, rule | monitor) is None
+    assert unmonitored(Monitoring(dashboards=True), {}) is None
+    for live, missing in (
+        (rule, "no ServiceMonitor."),
+        (monitor, "no PrometheusRule."),
+        ({}, "no ServiceMonitor and no"),
+    ):
+        trouble = unmonitored(wanted, live)
+        assert trouble
+        assert missing in trouble.message

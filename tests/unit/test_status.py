@@ -143,6 +143,16 @@ def test_failing_maintenance_is_said_and_stops_nothing() -> None:
     assert condition(made, "Ready").status == "True"
 
 
+def test_monitoring_that_the_cluster_does_not_know_is_said_and_stops_nothing() -> None:
+    missing = replace(seen(), unmonitored=Trouble("KindNotServed", "the cluster knows no PrometheusRule"))
+    made = status(missing)
+    assert condition(made, "MonitoringMissing").reason == "KindNotServed"
+    assert condition(made, "Ready").status == "True"
+    failed = replace(missing, failure=Trouble("Forbidden", "PrometheusRule marketing: forbidden"))
+    for quiet in (status(seen()), status(failed), status(missing, {"paused": True})):
+        assert "MonitoringMissing" not in {entry.type for entry in quiet.conditions}
+
+
 def test_a_rotation_that_waits_says_for_what() -> None:
     made = status(replace(seen(), rotation_waits=True))
     assert condition(made, "PasswordRotationWaits").reason == "RolloutUnderWay"
