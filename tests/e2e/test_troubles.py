@@ -26,7 +26,9 @@ class Trouble:
     words: tuple[str, ...]
 
 
-ONE_SOURCE: Object = {"sources": [{"name": "facebook"}]}
+_ONE = {"autoscaling": {"maxReplicas": 1}}
+SMALLEST: Object = {"sources": [{"name": "facebook"}], "gateway": _ONE, "collector": _ONE, "reporter": _ONE}
+"""No more pods than need be, and none that come and go with the load of the others."""
 
 
 def _store(secret: str, key: str = "url") -> Object:
@@ -103,10 +105,10 @@ def pipelines(operator: Cluster, outside: Outside, namespace: str) -> Iterator[d
     operator.apply(*(_secret(name, {"url": url}) for name, url in addresses.items()), namespace=namespace)
     operator.apply(_secret("spoiled-auth", {"postgres-user": "eventpipeline_a"}), _SERVICE, namespace=namespace)
     found = {name: Pipeline(operator, namespace, name) for name in PIPELINES}
-    found["healthy"].create(ONE_SOURCE | PIPELINES["healthy"])
+    found["healthy"].create(SMALLEST | PIPELINES["healthy"])
     found["healthy"].until_ready()
     for name in PIPELINES.keys() - {"healthy"}:
-        found[name].create(ONE_SOURCE | PIPELINES[name])
+        found[name].create(SMALLEST | PIPELINES[name])
     yield found
     operator.kubectl("delete", "evp", "--all", "--wait=true", "--timeout=30s", namespace=namespace)
 
@@ -202,7 +204,7 @@ def test_pods_that_the_namespace_refuses(
     if kind == "ResourceQuota":
         wait_for(lambda: _counts(operator, namespaced), what="a quota that counts")
     pipeline = Pipeline(operator, namespaced)
-    pipeline.create(ONE_SOURCE | PIPELINES["healthy"])
+    pipeline.create(SMALLEST | PIPELINES["healthy"])
     _until_said(pipeline, Trouble("marketing", "GatewayReady", reason, ("Deployment marketing-gateway", *words)))
 
 
