@@ -79,8 +79,6 @@ class World:
 
     cluster: Cluster
     namespace: str
-    told: set[str] = field(default_factory=set)
-    """Events that were read before, by name."""
 
     async def owned(self) -> dict[Key, Object]:
         labels = {PIPELINE_LABEL: "marketing"}
@@ -88,10 +86,10 @@ class World:
         return {key: item for listing in listings for key, item in listing.items()}
 
     async def new_events(self, reason: str) -> list[str]:
+        """The messages of the Events since the last look, which then are removed: reading thousands takes long."""
         found = await self.cluster.list_all(EVENT, self.namespace)
-        new = {key.name: item for key, item in found.items() if key.name not in self.told}
-        self.told |= new.keys()
-        return [item["message"] for item in new.values() if item["reason"] == reason]
+        await asyncio.gather(*(self.cluster.delete(item) for item in found.values()))
+        return [item["message"] for item in found.values() if item["reason"] == reason]
 
     async def by_hand(self, key: Key, *operations: Object) -> Object:
         """A JSON patch, as another manager than the operator."""
@@ -208,11 +206,11 @@ async def test_every_managed_field_that_somebody_edits_is_put_back_and_reported(
     waiting = {key: leaves(item, MANAGER) for key, item in objects.items()}
     total = sum(map(len, waiting.values()))
     while any(waiting.values()):
-        edited: dict[Key, tuple[Leaf, Any]] = {}
-        for key, left in waiting.items():
-            if left and (value := await _edit(world, key, objects[key], left[-1], tally)) is not None:
-                edited[key] = (left[-1], value)
-            del left[-1:]
+        todo = {key: left.pop() for key, left in waiting.items() if left}
+        values = await asyncio.gather(*(_edit(world, key, objects[key], leaf, tally) for key, leaf in todo.items()))
+        edited = {
+            key: (leaf, value) for (key, leaf), value in zip(todo.items(), values, strict=True) if value is not None
+        }
         await operator.one_pass()
         now, said = await world.owned(), await world.new_events("DriftPutBack")
         for key, (leaf, value) in edited.items():

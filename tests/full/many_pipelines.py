@@ -1,6 +1,6 @@
 """Many pipelines under one operator, on a real API server without a kubelet.
 
-    python -m full.many_pipelines [--pipelines 200] [--settle-seconds 120] [--rest-seconds 120]
+    python -m full.many_pipelines [--pipelines 200] [--settle-seconds 90] [--rest-seconds 90]
 
 Without a kubelet no pipeline becomes ready, and one that is not is looked at more often, less and less so the longer it
 takes, at last once a minute as any other. So the operator is let settle before it is called at rest.
@@ -73,8 +73,8 @@ class Figures:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m full.many_pipelines", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--pipelines", type=int, default=200)
-    parser.add_argument("--settle-seconds", type=float, default=120.0)
-    parser.add_argument("--rest-seconds", type=float, default=120.0)
+    parser.add_argument("--settle-seconds", type=float, default=90.0)
+    parser.add_argument("--rest-seconds", type=float, default=90.0)
     arguments = parser.parse_args()
     layout = Layout.of_user()
     host.require()
