@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines import ROOT, SYSTEM, Pipeline
+from pipelines import SYSTEM, Pipeline
 
 from cluster import box
 from cluster.access import Cluster, Object, wait_for
+from eventpipeline import __version__
 from eventpipeline.spec import EventPipeline
 from eventpipeline_operator.cluster import Cluster as Api
 from eventpipeline_operator.drift import differences
@@ -103,7 +104,9 @@ class Owned:
         body = await self.api.get(Key(PIPELINE, self.namespace, self.name))
         assert body
         pipeline = EventPipeline.model_validate(body)
-        settings = OperatorSettings.read({"HELM": os.environ["EVENTPIPELINE_HELM"], "IMAGE": self._image()})
+        settings = OperatorSettings.read(
+            {"HELM": os.environ["EVENTPIPELINE_HELM"], "IMAGE": f"eventpipeline:{__version__}"}
+        )
         own = await credentials(self.api, pipeline, write=False)
         render = ChartRenderer(settings)
         rendered = await render(pipeline, planned(pipeline, ()), own, await self.api.versions())
@@ -113,12 +116,3 @@ class Owned:
         for key in wanted.keys() & live.keys():
             found += [f"{key} differs at {path}" for path in differences(wanted[key], live[key])]
         return found
-
-    @staticmethod
-    def _image() -> str:
-        version = next(
-            line.partition(": ")[2]
-            for line in (ROOT / "charts" / "eventpipeline-operator" / "Chart.yaml").read_text().splitlines()
-            if line.startswith("appVersion")
-        )
-        return f"eventpipeline:{version}"
