@@ -34,7 +34,7 @@ class Operator:
 
     def kill(self) -> None:
         """Its process ends without a last word, and its pod with it, as where a node is lost; a new one follows."""
-        (pod,) = self.pods()
+        pod, *_ = wait_for(self.pods, what="a pod of the operator")
         for pid in self._processes():
             os.kill(pid, signal.SIGKILL)
         # A container that ends is started again with a growing delay; a new pod is not.
@@ -56,7 +56,7 @@ class Operator:
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines) if name[:1] != "#"}
 
     def look_again(self, pipeline: Pipeline) -> dict[str, float]:
-        """Has one more pass made over `pipeline`; returns by how much each count of writes grew."""
+        """Has one more pass made over `pipeline`; returns how much was written meanwhile, beside the status."""
         before = self.metrics()
         passes = 'eventpipeline_operator_reconcile_total{result="success"}'
         pipeline.cluster.kubectl(
@@ -66,7 +66,8 @@ class Operator:
         wait_for(lambda: self.metrics().get(passes, 0.0) > before.get(passes, 0.0), what="another pass", seconds=30)
         after = self.metrics()
         writes = "eventpipeline_operator_writes_total"
-        return {name: after[name] - before.get(name, 0.0) for name in after if name.startswith(writes)}
+        grown = {name: after[name] - before.get(name, 0.0) for name in after if name.startswith(writes)}
+        return {name: count for name, count in grown.items() if count and "status" not in name}
 
     def _processes(self) -> list[int]:
         """Its processes as this machine sees them; none where the cluster is another machine's."""
