@@ -180,6 +180,8 @@ _SMALLEST: dict[str, Object] = {
     "Deployment": {"spec": _WORKLOAD},
     "CronJob": {"spec": {"schedule": "0 0 * * *", "jobTemplate": {"spec": _JOB}}},
     "HorizontalPodAutoscaler": {"spec": {"maxReplicas": 1, "scaleTargetRef": _TARGET}},
+    "ServiceMonitor": {"spec": {"selector": {}, "endpoints": []}},
+    "PrometheusRule": {"spec": {}},
 }
 """What the API server wants of each kind."""
 

@@ -1,10 +1,12 @@
 """A real Prometheus, outside of the cluster, that finds the pods of a pipeline as its ServiceMonitor says.
 
-What the Prometheus operator makes of a ServiceMonitor is made here by hand, since it is not in this cluster.
+What the Prometheus operator makes of a ServiceMonitor is made here by hand, since it is not in this cluster; what it
+makes of labels is Prometheus' own work.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -21,37 +23,54 @@ from prometheus import Prometheus, prometheus_server
 PARTS = {("gateway", ""), ("collector", "facebook"), ("collector", "tiktok"), ("reporter", "")}
 
 
-def configuration(cluster: Cluster, namespace: str, monitor: Object) -> Object:
-    """A scrape configuration from a ServiceMonitor, as the Prometheus operator makes it."""
+def configuration(monitor: Object, targets: Path) -> Object:
+    """A scrape configuration from a ServiceMonitor, as the Prometheus operator makes it; `targets` are discovered."""
     (endpoint,) = monitor["spec"]["endpoints"]
     wanted = [(f"service_label_{name}", value) for name, value in monitor["spec"]["selector"]["matchLabels"].items()]
     keep = [
-        {"action": "keep", "source_labels": [f"__meta_kubernetes_{label}".translate(_AS_LABEL)], "regex": value}
+        {"action": "keep", "source_labels": [_meta(label)], "regex": value}
         for label, value in [*wanted, ("endpoint_port_name", endpoint["port"])]
     ]
     labels = [
-        {
-            "action": rule["action"],
-            "source_labels": rule["sourceLabels"],
-            "target_label": rule["targetLabel"],
-        }
+        {"action": rule["action"], "source_labels": rule["sourceLabels"], "target_label": rule["targetLabel"]}
         for rule in endpoint["relabelings"]
     ]
-    by_default = [{"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"}]
+    by_default = [{"source_labels": [_meta("namespace")], "target_label": "namespace"}]
     job = {
         "job_name": "eventpipeline",
         "scrape_interval": "1s",
         "scrape_timeout": "1s",
         "metrics_path": endpoint["path"],
-        "kubernetes_sd_configs": [
-            {"role": "endpoints", "kubeconfig_file": str(cluster.kubeconfig), "namespaces": {"names": [namespace]}}
-        ],
+        "file_sd_configs": [{"files": [str(targets)]}],
         "relabel_configs": [*keep, *by_default, *labels],
     }
     return {"scrape_configs": [job]}
 
 
-_AS_LABEL = str.maketrans("./-", "___")
+def discovered(cluster: Cluster, namespace: str) -> list[Object]:
+    """The endpoints of every Service with the labels that Prometheus' own discovery gives: Debian's has none for
+    Kubernetes."""
+    services = {item["metadata"]["name"]: item for item in cluster.get_all("services", namespace=namespace)}
+    pods = {item["metadata"]["name"]: item for item in cluster.get_all("pods", namespace=namespace)}
+    found = []
+    for group in cluster.get_all("endpointslices", namespace=namespace):
+        service = services[group["metadata"]["labels"]["kubernetes.io/service-name"]]
+        for port, endpoint in itertools.product(group["ports"], group["endpoints"]):
+            pod = pods[endpoint["targetRef"]["name"]]
+            labels = {"namespace": namespace, "endpoint_port_name": port["name"]}
+            labels |= {f"service_label_{name}": value for name, value in service["metadata"]["labels"].items()}
+            labels |= {f"pod_label_{name}": value for name, value in pod["metadata"]["labels"].items()}
+            found.append(
+                {
+                    "targets": [f"{endpoint['addresses'][0]}:{port['port']}"],
+                    "labels": {_meta(name): value for name, value in labels.items()},
+                }
+            )
+    return found
+
+
+def _meta(name: str) -> str:
+    return "__meta_kubernetes_" + name.translate(str.maketrans("./-", "___"))
 
 
 def test_prometheus_finds_every_pod_and_the_queries_find_the_pipeline(
@@ -67,7 +86,9 @@ def test_prometheus_finds_every_pod_and_the_queries_find_the_pipeline(
     assert len(boards) == len(queries.DASHBOARDS)
 
     (monitor,) = (item for item in charts.objects("monitoring") if item["kind"] == "ServiceMonitor")
-    with prometheus_server(tmp_path, configuration(operator, namespace, monitor)) as prometheus:
+    targets = tmp_path / "targets.json"
+    targets.write_text(json.dumps(discovered(operator, namespace)))
+    with prometheus_server(tmp_path, configuration(monitor, targets)) as prometheus:
         mine = f'namespace="{namespace}",pipeline="{pipeline.name}"'
 
         def found() -> set[tuple[str, str]]:
