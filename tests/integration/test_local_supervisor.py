@@ -99,6 +99,19 @@ async def test_a_program_that_cannot_be_run_says_so_in_its_log(tmp_path: Path) -
     assert "/does/not/exist cannot be run" in tail(program.log)
 
 
+async def test_a_program_that_says_it_is_stuck_is_started_anew(tmp_path: Path) -> None:
+    recorder, stuck = Recorder(), True
+
+    async def is_stuck(_pid: int) -> bool:
+        return stuck
+
+    program = replace(shell(tmp_path, "exec sleep 100"), stuck=is_stuck)
+    async with supervised(recorder, program):
+        await eventually(lambda: len(recorder.seen("ready", "it")) == 2)
+        stuck = False
+        assert [event.detail for event in recorder.seen("died", "it")] == ["killed by SIGTERM; starting again in 0.2 s"]
+
+
 async def test_stop_asks_and_waits(tmp_path: Path) -> None:
     recorder = Recorder()
     program = shell(tmp_path, "trap 'sleep 0.3; echo finished; exit 0' TERM; echo on; while :; do sleep 0.05; done")

@@ -9,11 +9,12 @@ import sysconfig
 from pathlib import Path
 
 from eventpipeline.local.errors import MissingServer
-from eventpipeline.local.probe import answers_200
-from eventpipeline.local.program import Program
+from eventpipeline.local.probe import answers_200, http_answer
+from eventpipeline.local.program import Check, Program
 
 _MEMORY = "512MiB"
 """A soft limit for Go's heap; without one a nats-server was seen to reach 960 MB."""
+_ROOM_TO_START_ANEW = 16 * 2**20
 
 
 def find_server() -> Path:
@@ -63,9 +64,20 @@ def server(folder: Path, *, port: int, monitor_port: int, max_file_bytes: int, l
         ready=answers_200(monitor_port, "/healthz"),
         # A server that met a full disk goes on without JetStream until it is started anew.
         live=answers_200(monitor_port, "/healthz?js-enabled-only=true"),
+        stuck=_cannot_write(monitor_port, folder),
     )
 
 
 def _limit_before(config: Path) -> int:
     found = re.search(r"^\s*max_file: (\d+)$", config.read_text(), re.MULTILINE) if config.exists() else None
     return int(found[1]) if found else 0
+
+
+def _cannot_write(monitor_port: int, folder: Path) -> Check:
+    """A stream that could not be written once, as on a full disk, takes nothing more until the server starts anew."""
+
+    async def check(_pid: int) -> bool:
+        answer = await http_answer(monitor_port, "/healthz")
+        return b"write error" in answer and shutil.disk_usage(folder).free >= _ROOM_TO_START_ANEW
+
+    return check

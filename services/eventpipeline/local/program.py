@@ -20,6 +20,10 @@ async def always(_pid: int) -> bool:
     return True
 
 
+async def never(_pid: int) -> bool:
+    return False
+
+
 def nothing() -> None:
     pass
 
@@ -39,6 +43,8 @@ class Program:
     ready: Check = always
     live: Check = always
     """Asked from time to time once it was ready; one that says no for a minute is stopped and started again."""
+    stuck: Check = never
+    """Asked every second once it was ready: whether it says itself that only a new start helps, and one would now."""
     prepare: Callable[[], None] = nothing
     """Called before each start."""
 

@@ -32,6 +32,7 @@ _START_ATTEMPTS = 6
 """Deaths before a program was ever ready that are taken as final. Postgres needs some when backends of a killed server
 are still leaving."""
 _POLL_SECONDS = 0.03
+_GLANCE_SECONDS = 1.0
 _LOOK_SECONDS = 10.0
 _MOST_MISSES = 6
 
@@ -198,16 +199,26 @@ class Supervisor:
         self._tell("ready", child)
         if not child.first_ready.done():
             child.first_ready.set_result(None)
-        misses = 0
+        misses, looked_at = 0, time.monotonic()
         while True:
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(_GLANCE_SECONDS)
+            if await program.stuck(process.pid) and not child.stopping:
+                self._tell("note", child, "cannot go on by itself and is started anew")
+                await self._end(child)
+            if time.monotonic() - looked_at < _LOOK_SECONDS:
+                continue
+            looked_at = time.monotonic()
             cap(program.log)
             misses = 0 if await program.live(process.pid) else misses + 1
             if misses >= _MOST_MISSES and not child.stopping:
                 self._tell("note", child, f"has not answered for {misses * _LOOK_SECONDS:g} s and is stopped")
-                child.send(program.stop_signal)
-                await asyncio.sleep(self._grace)
-                child.kill()
+                await self._end(child)
+
+    async def _end(self, child: _Child) -> None:
+        """Ask it to finish; kill it where it does not. Cancelled once it has."""
+        child.send(child.program.stop_signal)
+        await asyncio.sleep(self._grace)
+        child.kill()
 
     def _tell(self, kind: EventKind, child: _Child, detail: str = "") -> None:
         self._on_event(Event(kind, child.program.name, child.process.pid if child.process else None, detail))
