@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
+import weakref
 from datetime import UTC, datetime
 
 import pytest
@@ -66,6 +69,33 @@ async def test_nothing_is_counted_as_taken_that_was_not_acknowledged() -> None:
     stream = KeptStream(StreamUnavailable("away"))
     with pytest.raises(StreamUnavailable):
         await ingest(stream).take([text(event())], "cid", None)
+
+
+async def test_a_request_that_failed_is_forgotten_at_once() -> None:
+    class Body(list[bytes]):
+        """A list that can be referred to weakly."""
+
+    class AwayStream(KeptStream):
+        async def publish(self, source: str, payload: bytes, headers: dict[str, str], timeout: float) -> None:
+            try:
+                raise TimeoutError
+            except TimeoutError as error:
+                raise StreamUnavailable("away") from error
+
+    async def fail() -> weakref.ref[Body]:
+        body = Body([text(event())])
+        with pytest.raises(StreamUnavailable):
+            await taking.take(body, "cid", None)
+        return weakref.ref(body)
+
+    taking = ingest(AwayStream())
+    gc.disable()  # the gateway's collections are rare, and bodies large
+    try:
+        body = await fail()
+        await asyncio.sleep(0)
+        assert body() is None
+    finally:
+        gc.enable()
 
 
 async def test_an_unexpected_error_is_a_problem_with_its_correlation_id() -> None:

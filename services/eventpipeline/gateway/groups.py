@@ -39,6 +39,12 @@ class Groups:
         if size >= _ALONE_BYTES:
             await self._stream.publish(source, packed, _headers([run]), self._ack_timeout)
             return
+        # One request that is given up must not take the answer of the others with it. What is awaited has no name here:
+        # an error that it raises holds this frame, and the bodies of its callers would stay until a collection.
+        await asyncio.shield(self._gathered(source, packed, run, size))
+
+    def _gathered(self, source: str, packed: bytes, run: RequestRun, size: int) -> asyncio.Future[None]:
+        """Puts it into a group; what comes of that group's message."""
         if source in self._open and self._open[source].bytes + size > PACKED_BYTES:
             self._send(source)
         group = self._open.setdefault(source, _Group())
@@ -47,8 +53,7 @@ class Groups:
             self._send(source)
         elif not group.timer:
             group.timer = asyncio.get_running_loop().call_later(self._gather_seconds, self._send, source)
-        # One request that is given up must not take the answer of the others with it.
-        await asyncio.shield(group.acknowledged)
+        return group.acknowledged
 
     def _send(self, source: str) -> None:
         group = self._open.pop(source)
@@ -68,6 +73,7 @@ class Groups:
         else:
             group.acknowledged.set_result(None)
         finally:
+            del group  # as above
             self._under_way[source] -= 1
             if source in self._open and not self._under_way[source]:
                 self._send(source)

@@ -216,16 +216,25 @@ class _Request:
         """Waits for every acknowledgement. Raises StreamUnavailable for the first that did not come."""
         for reason in tuple(self._dead):
             self._publish_dead(reason)
-        answers = await asyncio.gather(*self._publishing, return_exceptions=True)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
+        failed = await _first_failure(self._publishing)
+        if failed:
+            try:
+                raise failed
+            finally:
+                del failed  # its traceback would hold this frame, and with it the whole body, until a collection
 
     async def abandon(self) -> None:
         """Ends what is still on its way, where the client left or the body went wrong in the middle."""
-        for task in self._publishing:
+        publishing, self._publishing = self._publishing, []
+        for task in publishing:
             task.cancel()
-        await asyncio.gather(*self._publishing, return_exceptions=True)
+        await asyncio.gather(*publishing, return_exceptions=True)
+
+
+async def _first_failure(tasks: list[asyncio.Task[None]]) -> BaseException | None:
+    """Waits for all of them."""
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    return next((answer for answer in answers if isinstance(answer, BaseException)), None)
 
 
 class _Pack:
