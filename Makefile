@@ -6,10 +6,12 @@ SECONDS ?= 30
 EXIT ?=
 NAME ?= drill
 PIPELINES ?= 200
+FAULTS_SEED ?= 1
+FAULTS_SECONDS ?= 1800
 LOCK_FLAGS := --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check unit integration e2e e2e-full generate bench format lock clean
+.PHONY: help install demo test check unit integration e2e e2e-full faults generate bench format lock clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z0-9 -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +32,9 @@ unit integration e2e: $(VENV)/.developed tools ## one tier of the tests; e2e is 
 
 e2e-full: $(VENV)/.developed ## what takes too long for CI: 200 pipelines under one operator (PIPELINES=200)
 	@PYTHONPATH=tests $(BIN)/python -m full.many_pipelines --pipelines $(PIPELINES)
+
+faults: $(VENV)/.developed tools ## half an hour of faults; every event must be counted once (FAULTS_SEED=1 FAULTS_SECONDS=1800)
+	@PYTHONPATH=tests $(BIN)/python -m faults --seed $(FAULTS_SEED) --seconds $(FAULTS_SECONDS) --gates --document docs/guarantees.md
 
 generate: $(VENV)/.developed ## write every generated file anew
 	$(BIN)/python scripts/generate.py
@@ -54,6 +59,7 @@ clean: ## remove the virtual environment and every cache
 tools:
 	@scripts/browser.sh
 	@scripts/prometheus.sh
+	@scripts/faketime.sh
 
 $(VENV)/.installed: requirements.lock pyproject.toml scripts/install.sh
 	scripts/install.sh $(VENV) requirements.lock

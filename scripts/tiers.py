@@ -44,6 +44,7 @@ TIERS = {
     "unit": Tier((_pytest("unit"),), budget_minutes=2),
     "integration": Tier((_pytest("integration"),), budget_minutes=7),
     "e2e": Tier((_pytest("e2e"),), budget_minutes=20),
+    "faults": Tier((_pytest("faults"),), budget_minutes=5),
 }
 
 
@@ -53,7 +54,7 @@ def main(names: list[str]) -> int:
         print(f"there is no tier {', '.join(unknown)}; there are {', '.join(TIERS)}", file=sys.stderr)
         return 2
     results = [(name, *_run(name, TIERS[name])) for name in names or TIERS]
-    if {"unit", "integration", "e2e"} & {name for name, *_ in results}:
+    if {"unit", "integration", "e2e", "faults"} & {name for name, *_ in results}:
         _print_coverage()
     print()
     for name, passed, seconds in results:

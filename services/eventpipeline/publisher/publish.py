@@ -66,12 +66,14 @@ async def publish(
     on_progress: Callable[[Ledger], None] = lambda ledger: None,
     stop: asyncio.Event | None = None,
     transport: httpx2.AsyncBaseTransport | None = None,
+    on_batch: Callable[[Batch], None] = lambda batch: None,
 ) -> Ledger:
     """Publishes to the gateway at `url` and returns when every request is answered or given up.
 
     `on_progress` is called with the growing ledger after each answer. When `stop` is set no further batch is posted,
     and the answers under way are awaited. When the task is cancelled they are not: they end as unknown in the ledger
-    that `on_progress` has. `transport` stands in for the network.
+    that `on_progress` has. `transport` stands in for the network. `on_batch` is given each batch before it is posted,
+    in the thread that makes them.
 
     Raises ValueError where `url` is no http or https address.
     """
@@ -80,7 +82,7 @@ async def publish(
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0)
     timeout = httpx2.Timeout(options.timeout, connect=min(10.0, options.timeout), pool=None)
     async with httpx2.AsyncClient(limits=limits, timeout=timeout, trust_env=False, transport=transport) as client:
-        await _Run(ledger, options, client, on_progress, stop or asyncio.Event()).go()
+        await _Run(ledger, options, client, on_progress, stop or asyncio.Event(), on_batch).go()
     return ledger
 
 
@@ -94,9 +96,10 @@ class _Run:
         client: httpx2.AsyncClient,
         on_progress: Callable[[Ledger], None],
         stop: asyncio.Event,
+        on_batch: Callable[[Batch], None],
     ) -> None:
         self._ledger, self._options, self._client = ledger, options, client
-        self._on_progress, self._stop = on_progress, stop
+        self._on_progress, self._stop, self._on_batch = on_progress, stop, on_batch
         self._generator = Generator(options.seed, options.batch, options.corrupt)
         self._copies = _Copies(options.seed, options.duplicates)
         self._room = asyncio.Semaphore(1 if options.wait else options.in_flight)
@@ -124,7 +127,9 @@ class _Run:
                     posts.create_task(self._post(earlier, True, self._clock()))
 
     def _make(self, index: int) -> Batch:
-        return self._generator.batch(index, datetime.now(UTC))
+        batch = self._generator.batch(index, datetime.now(UTC))
+        self._on_batch(batch)
+        return batch
 
     def _due(self, index: int) -> float:
         return self._started + index / self._options.rate

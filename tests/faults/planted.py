@@ -1,0 +1,107 @@
+"""Bugs that the oracle must find: the command `eventpipeline` with one of them planted.
+
+    python planted.py BUG COMMAND …
+
+Each is a way in which systems of this kind lose or double events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+BUGS = ("ack-before-commit", "no-unique-key", "rollup-outside-transaction", "discard-old")
+
+
+def entry(bug: str) -> tuple[str, ...]:
+    """The command of services that have the bug."""
+    return (sys.executable, "-P", str(Path(__file__)), bug)
+
+
+def ack_before_commit() -> None:
+    """A collector acknowledges what it has fetched, and stores it then."""
+    from eventpipeline.collector.collect import Collector, Message
+    from eventpipeline.stream import acknowledge
+
+    store = Collector._store_events
+
+    async def acknowledge_and_store(self: Collector, messages: Sequence[Message]) -> None:
+        await acknowledge(messages)
+        await asyncio.sleep(0.3)
+        await store(self, messages)
+
+    Collector._store_events = acknowledge_and_store  # type: ignore[method-assign]
+
+
+def no_unique_key() -> None:
+    """Nothing keeps a copy out. The test drops the key; a statement that names no key goes on without one."""
+
+
+def rollup_outside_transaction() -> None:
+    """The rows are committed first, and counted by a second statement."""
+    from eventpipeline.store import append, statements
+
+    text = statements.statement("append")
+    uncounted = text.replace("FROM new\n    GROUP BY 1, 3, 4, 5", "FROM new WHERE false\n    GROUP BY 1, 3, 4, 5")
+    assert uncounted != text
+    _replace_statement(append, {"append": uncounted})
+    appended = append.Appender.append
+
+    async def append_and_count(self: Any, connection: Any, packed: bytes, requests: Any = ()) -> Any:
+        result = await appended(self, connection, packed, requests)
+        await asyncio.sleep(0.3)
+        if result.new:
+            await connection.execute(_COUNT, {"events": append.Json(packed)})
+        return result
+
+    append.Appender.append = append_and_count  # type: ignore[method-assign]
+
+
+def _replace_statement(module: Any, changed: dict[str, str]) -> None:
+    original: Callable[[str], Any] = module.statement
+    module.statement = lambda name: changed.get(name) or original(name)
+
+
+_COUNT = """
+INSERT INTO rollup_minute AS r (minute, source, funnel_stage, event_type, currency,
+                                events, transactions, amounts, revenue)
+SELECT date_trunc('minute', "timestamp"), source, "funnelStage", "eventType", NULL,
+       count(*), count(*) FILTER (WHERE transaction), count(amount), coalesce(sum(amount), 0)
+FROM (
+    SELECT *, "eventType" IN ('checkout.complete', 'purchase') AS transaction,
+           CASE WHEN "eventType" IN ('checkout.complete', 'purchase')
+                THEN (data #>> '{engagement,purchaseAmount}')::numeric END AS amount
+    FROM jsonb_to_recordset(%(events)s)
+         AS e ("timestamp" timestamptz, source text, "funnelStage" text, "eventType" text, data jsonb)
+) AS event
+GROUP BY 1, 2, 3, 4
+ORDER BY 1, 2, 3, 4
+ON CONFLICT (minute, source, funnel_stage, event_type, currency) DO UPDATE
+SET events = r.events + excluded.events, transactions = r.transactions + excluded.transactions,
+    amounts = r.amounts + excluded.amounts, revenue = r.revenue + excluded.revenue
+"""
+
+
+def discard_old() -> None:
+    """A stream at its limit drops its oldest events, stored or not."""
+    from nats.js.api import DiscardPolicy
+
+    from eventpipeline.stream import streams
+
+    streams.DiscardPolicy = SimpleNamespace(NEW=DiscardPolicy.OLD)  # type: ignore[misc,assignment]
+
+
+if __name__ == "__main__":
+    {
+        "ack-before-commit": ack_before_commit,
+        "no-unique-key": no_unique_key,
+        "rollup-outside-transaction": rollup_outside_transaction,
+        "discard-old": discard_old,
+    }[sys.argv.pop(1)]()
+    from eventpipeline.cli import main
+
+    main()
