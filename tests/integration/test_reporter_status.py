@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import psycopg
 import pytest
 import pytest_asyncio
 
@@ -141,3 +142,32 @@ async def test_an_unknown_dead_letter_is_not_found(client: httpx2.AsyncClient, i
     response = await client.get(f"/dead-letters/{identity}")
     assert response.status_code == 404
     assert response.json()["detail"].startswith("there is no dead letter")
+
+
+async def test_a_dead_letter_is_dropped_once(client: httpx2.AsyncClient, database: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute(
+            "INSERT INTO dead_letters (id, received_at, reason, detail, payload, payload_bytes, payload_sha256) "
+            "SELECT '00000000-0000-0000-0000-00000000d0d0', '1990-01-01', reason, detail, payload, payload_bytes, "
+            "payload_sha256 FROM dead_letters LIMIT 1"
+        )
+    path = "/dead-letters/00000000-0000-0000-0000-00000000d0d0"
+    assert (await client.get(path)).status_code == 200
+    dropped = await client.delete(path)
+    assert (dropped.status_code, dropped.content) == (204, b"")
+    for again in (await client.delete(path), await client.get(path), await client.delete("/dead-letters/nonsense")):
+        assert again.status_code == 404
+        assert again.json()["detail"].startswith("there is no dead letter")
+
+
+async def test_a_reporter_that_may_only_read_drops_nothing(database: str) -> None:
+    with psycopg.connect(database) as connection:
+        connection.execute("CREATE ROLE reader LOGIN PASSWORD 'reader'")
+        connection.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+    address = httpx2.URL(database).copy_with(username="reader", password="reader")
+    async with reporter(str(address)) as client:
+        letters = (await ask(client, "/dead-letters"))["items"]
+        refused = await client.delete(f"/dead-letters/{letters[0]['id']}")
+        assert refused.status_code == 403
+        assert "may not drop" in refused.json()["detail"]
+        assert (await ask(client, "/dead-letters"))["items"] == letters

@@ -28,7 +28,7 @@ _COMMANDS = {
     "Events": {
         "publish": ("publish:publish", "Send the real load of the public publisher, seeded."),
         "report": ("report:app", "Ask for a report: events, revenue or demographics."),
-        "dead-letters": ("dead_letters:app", "List and show the events that were refused."),
+        "dead-letters": ("dead_letters:app", "The events that were refused: list, show, export, replay, drop."),
     },
     "Services": {
         "gateway": ("services:gateway", "Take events over HTTP and put them on the stream."),

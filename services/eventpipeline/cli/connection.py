@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 
 from eventpipeline.cli.output import CommandError
-from eventpipeline.plan import REPORTER_PORT
+from eventpipeline.plan import GATEWAY_PORT, REPORTER_PORT
+
+if TYPE_CHECKING:
+    from eventpipeline.local.datadir import Run
 
 DATA_DIR = Path(".eventpipeline")
 
 
 def reporter_url(url: str | None, data_dir: Path) -> str:
     """The reporter's address: `url`, or that of the pipeline that runs from `data_dir`, or the default one."""
-    if url:
-        return url.rstrip("/")
-    if data_dir.exists():
-        from eventpipeline.local.datadir import DataDir
+    run = None if url else _live_run(data_dir)
+    return (url or (run.reporter_url if run else f"http://127.0.0.1:{REPORTER_PORT}")).rstrip("/")
 
-        if run := DataDir(data_dir).live_run():
-            return run.reporter_url
-    return f"http://127.0.0.1:{REPORTER_PORT}"
+
+def gateway_url(url: str | None, data_dir: Path) -> str:
+    """The gateway's address, likewise."""
+    run = None if url else _live_run(data_dir)
+    return (url or (run.gateway_url if run else f"http://127.0.0.1:{GATEWAY_PORT}")).rstrip("/")
+
+
+def _live_run(data_dir: Path) -> Run | None:
+    if not data_dir.exists():
+        return None
+    from eventpipeline.local.datadir import DataDir
+
+    return DataDir(data_dir).live_run()
 
 
 def get(
@@ -30,8 +41,17 @@ def get(
 ) -> httpx2.Response:
     """The reporter's answer. Raises CommandError where there is none, or one that is an error."""
     given = {name: value for name, value in (params or {}).items() if value is not None}
+    return _asked("GET", f"{url}{path}", params=given, headers={"accept": accept})
+
+
+def delete(url: str, path: str) -> None:
+    """Has the reporter delete what is at `path`. Raises CommandError where it does not."""
+    _asked("DELETE", f"{url}{path}")
+
+
+def _asked(method: str, url: str, **request: Any) -> httpx2.Response:
     try:
-        response = httpx2.get(f"{url}{path}", params=given, headers={"accept": accept}, timeout=60.0, trust_env=False)
+        response = httpx2.request(method, url, **request, timeout=60.0, trust_env=False)
     except httpx2.HTTPError as error:
         raise CommandError(
             f"no reporter answers at {url} ({type(error).__name__}); start a pipeline with `eventpipeline up`, "

@@ -58,7 +58,7 @@ def create_app(
             Route("/reports/demographics", reports.demographics),
             Route("/status", StatusEndpoint(sources, store, stream).status),
             Route("/dead-letters", dead_letters.list),
-            Route("/dead-letters/{id}", dead_letters.show),
+            Route("/dead-letters/{id}", dead_letters.one, methods=["GET", "DELETE"]),
             *_page_routes(),
             *routes(health, registry),
             *docs_routes(openapi(sources)),

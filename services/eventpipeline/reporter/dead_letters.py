@@ -1,4 +1,4 @@
-"""Dead letters to look at: a page of them, and one with what was sent."""
+"""Dead letters: a page of them, one with what was sent, and dropping one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from eventpipeline.reporter.params import DeadLettersQuery, NoQuery, Vocabulary,
 from eventpipeline.reporter.responses import json_response
 from eventpipeline.reporter.times import written
 from eventpipeline.sources import Source
-from eventpipeline.store import reports
-from eventpipeline.store.dead_letter_queries import DeadLetter, list_dead_letters, show_dead_letter
+from eventpipeline.store import NotAllowed, reports
+from eventpipeline.store.dead_letter_queries import DeadLetter, drop_dead_letter, list_dead_letters, show_dead_letter
 from eventpipeline.store.pool import Pool
 
 
@@ -36,18 +36,29 @@ class DeadLetterEndpoints:
             {"items": [_item(letter) for letter in page], "next": write_cursor(page[-1].position) if more else None}
         )
 
-    async def show(self, request: Request) -> Response:
+    async def one(self, request: Request) -> Response:
         parse(NoQuery, request, self._vocabulary)
-        identity = request.path_params["id"]
         try:
-            wanted = UUID(identity)
+            wanted = UUID(request.path_params["id"])
         except ValueError:
-            raise _not_found(identity) from None
+            raise _not_found(request.path_params["id"]) from None
+        return await (self._drop(wanted) if request.method == "DELETE" else self._show(wanted))
+
+    async def _show(self, wanted: UUID) -> Response:
         async with reports.snapshot(self._pool) as store:
             letter = await show_dead_letter(store, wanted)
         if letter is None:
-            raise _not_found(identity)
+            raise _not_found(str(wanted))
         return json_response({**_item(letter), **_payload(letter.payload), "payloadSha256": letter.payload_sha256})
+
+    async def _drop(self, wanted: UUID) -> Response:
+        try:
+            dropped = await drop_dead_letter(self._pool, wanted)
+        except NotAllowed as error:
+            raise Problem(403, str(error)) from error
+        if not dropped:
+            raise _not_found(str(wanted))
+        return Response(status_code=204)
 
 
 def _not_found(identity: str) -> Problem:

@@ -24,6 +24,11 @@ _DESCRIPTION = """Reports about the events that the pipeline has stored: exact, 
 A parameter that is unknown, repeated or wrong is refused with 422 and named. `from` is inclusive, `to` exclusive;
 without them a report is about all time. Errors are RFC 9457 problem details. HEAD works wherever GET does."""
 
+_DEAD_LETTER_ID: Part = {
+    "name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"},
+}  # fmt: skip
+_DROP_FAILURES = {"403": "Forbidden", "404": "NotFound", "422": "Invalid", "503": "Unavailable"}
+
 
 def openapi(sources: Sequence[Source]) -> Part:
     vocabulary = Vocabulary.of(sources)
@@ -49,13 +54,25 @@ def openapi(sources: Sequence[Source]) -> Part:
                 {"200": _json("DeadLetters", examples.DEAD_LETTERS)},
                 _parameters(DeadLettersQuery, vocabulary),
             ),
-            "/dead-letters/{id}": _get(
-                "One event that was refused, with its bytes",
-                "showDeadLetter",
-                "pipeline",
-                {"200": _json("DeadLetter", examples.DEAD_LETTER), "404": {"$ref": "#/components/responses/NotFound"}},
-                [{"name": "id", "in": "path", "required": True, "schema": {"type": "string", "format": "uuid"}}],
-            ),
+            "/dead-letters/{id}": {
+                **_get(
+                    "One event that was refused, with its bytes",
+                    "showDeadLetter",
+                    "pipeline",
+                    {"200": _json("DeadLetter", examples.DEAD_LETTER), "404": _response("NotFound")},
+                    [_DEAD_LETTER_ID],
+                ),
+                "delete": {
+                    "summary": "Drops one event that was refused, for good",
+                    "operationId": "dropDeadLetter",
+                    "tags": ["pipeline"],
+                    "parameters": [_DEAD_LETTER_ID],
+                    "responses": {
+                        "204": {"description": "It is gone."},
+                        **{status: _response(name) for status, name in _DROP_FAILURES.items()},
+                    },
+                },
+            },
             **_service_paths(),
         },
         "components": {
@@ -69,6 +86,7 @@ def openapi(sources: Sequence[Source]) -> Part:
                 "Problem": schemas.PROBLEM,
             },
             "responses": {
+                "Forbidden": _problem("The reporter's role in the database lacks the right.", examples.FORBIDDEN),
                 "NotFound": _problem("There is nothing of this name.", examples.NOT_FOUND),
                 "Invalid": _problem("A parameter is unknown, repeated or wrong.", examples.INVALID),
                 "Unavailable": _problem(
@@ -96,8 +114,8 @@ def _get(summary: str, operation: str, tag: str, answers: Part, parameters: Sequ
             "parameters": list(parameters),
             "responses": {
                 **answers,
-                "422": {"$ref": "#/components/responses/Invalid"},
-                "503": {"$ref": "#/components/responses/Unavailable"},
+                "422": _response("Invalid"),
+                "503": _response("Unavailable"),
             },
         }
     }
@@ -124,6 +142,10 @@ def _parameter(name: str, described: Part, vocabulary: Vocabulary) -> Part:
     if "examples" in described:
         parameter["example"] = described["examples"][0]
     return parameter
+
+
+def _response(name: str) -> Part:
+    return {"$ref": f"#/components/responses/{name}"}
 
 
 def _json(schema: str, example: Any) -> Part:

@@ -3,7 +3,8 @@
 StoreError
 ├── StoreUnavailable       Postgres is away or in trouble; the same call may be made again
 │   └── SchemaMismatch     the database's schema is too old or too new for this release
-└── Refused                Postgres refuses these values (SQLSTATE class 22, 23 or 54) and always will
+├── Refused                Postgres refuses these values (SQLSTATE class 22, 23 or 54) and always will
+└── NotAllowed             the role of this service may not do it
 """
 
 from __future__ import annotations
@@ -23,3 +24,7 @@ class SchemaMismatch(StoreUnavailable):
 
 class Refused(StoreError):  # noqa: N818
     """Postgres refuses the values themselves."""
+
+
+class NotAllowed(StoreError):  # noqa: N818
+    """The role that this service has in Postgres lacks the right."""

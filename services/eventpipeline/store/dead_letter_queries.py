@@ -1,4 +1,4 @@
-"""Reads dead letters: how many there are and why, a page of them, one with its bytes."""
+"""Dead letters: how many there are and why, a page of them, one with its bytes; and dropping one."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from psycopg import errors
 from psycopg.rows import class_row
 
+from eventpipeline.store import NotAllowed
+from eventpipeline.store.pool import Pool, connection
 from eventpipeline.store.reports import Connection
 from eventpipeline.store.statements import statement
 from eventpipeline.store.windows import ALL_TIME, Window
@@ -103,3 +106,15 @@ async def count_dead_letters(connection: Connection, sources: tuple[str, ...]) -
     async with connection.cursor(row_factory=class_row(DeadLetterCount)) as cursor:
         await cursor.execute(statement("dead_letters_count"), {"sources": list(sources)})
         return await cursor.fetchall()
+
+
+async def drop_dead_letter(pool: Pool, identity: UUID) -> bool:
+    """Drops one dead letter; False where there is none of this id. Raises NotAllowed or StoreUnavailable."""
+    async with connection(pool) as opened:
+        try:
+            async with opened.transaction():
+                await opened.execute("SET TRANSACTION READ WRITE")
+                cursor = await opened.execute(statement("dead_letters_drop"), {"id": identity})
+                return await cursor.fetchone() is not None
+        except errors.InsufficientPrivilege as error:
+            raise NotAllowed("the reporter's role in the database may not drop dead letters") from error
