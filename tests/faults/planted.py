@@ -90,9 +90,9 @@ def discard_old() -> None:
     """A stream at its limit drops its oldest events, stored or not."""
     from nats.js.api import DiscardPolicy
 
-    from eventpipeline.stream import streams
+    from eventpipeline.stream import config
 
-    streams.DiscardPolicy = SimpleNamespace(NEW=DiscardPolicy.OLD)  # type: ignore[misc,assignment]
+    config.DiscardPolicy = SimpleNamespace(NEW=DiscardPolicy.OLD)  # type: ignore[misc,assignment]
 
 
 if __name__ == "__main__":

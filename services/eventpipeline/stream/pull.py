@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
+from datetime import datetime
 
 import nats.errors
 from nats.aio.client import Client
@@ -30,6 +31,11 @@ class Message:
     headers: dict[str, str]
     _msg: Msg
 
+    @property
+    def stored_at(self) -> datetime:
+        """When the server stored it."""
+        return self._msg.metadata.timestamp
+
 
 class Puller:
     """Pulls messages of one consumer, bounded by count and bytes.
@@ -37,18 +43,18 @@ class Puller:
     nats-py's own `fetch` cannot bound bytes, and a count that bounds large messages starves on small ones.
     """
 
-    def __init__(self, client: Client, stream: str, inbox: str, subscription: Subscription) -> None:
+    def __init__(self, client: Client, stream: str, consumer: str, inbox: str, subscription: Subscription) -> None:
         self._client = client
-        self._request_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{CONSUMER}"
+        self._request_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._inbox = inbox
         self._subscription = subscription
         self._requests = 0
 
     @classmethod
-    async def open(cls, client: Client, stream: str) -> Puller:
+    async def open(cls, client: Client, stream: str, consumer: str = CONSUMER) -> Puller:
         inbox = client.new_inbox()
         subscription = await client.subscribe(f"{inbox}.*", pending_bytes_limit=-1)
-        return cls(client, stream, inbox, subscription)
+        return cls(client, stream, consumer, inbox, subscription)
 
     async def close(self) -> None:
         with contextlib.suppress(nats.errors.Error):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -17,7 +18,8 @@ from eventpipeline.stream.config import CONSUMER, Ensured, can_be_changed, consu
 from eventpipeline.stream.connection import Connection
 from eventpipeline.stream.ensure import ensure
 from eventpipeline.stream.errors import StreamFull, StreamUnavailable, unavailable
-from eventpipeline.stream.pull import Puller
+from eventpipeline.stream.pull import Message, Puller
+from eventpipeline.stream.retained import retained
 from eventpipeline.stream.trim import first_within_limit, first_younger, purge_below, stored_before
 from eventpipeline.telemetry import log
 
@@ -162,6 +164,13 @@ class Stream:
             return await Puller.open(self._connection.client, self._stream_name(source))
         except (nats.errors.Error, OSError) as error:
             raise unavailable(error) from error
+
+    def retained(self, source: str, start: datetime | None, end: datetime) -> AsyncIterator[list[Message]]:
+        """What the stream of `source` (or DEAD) still has and stored from `start` to before `end`; see `retained`.
+
+        Nothing of the stream is made or changed, and its collectors do not notice. Raises StreamUnavailable.
+        """
+        return retained(self._connection.client, self._connection.jetstream(), self._stream_name(source), start, end)
 
     async def lag(self, source: str) -> Lag:
         """How far behind the consumer of `source` (or DEAD) is. Raises StreamUnavailable."""
