@@ -15,6 +15,8 @@ from types import SimpleNamespace
 from typing import Any
 
 BUGS = ("ack-before-commit", "no-unique-key", "rollup-outside-transaction", "discard-old")
+_WINDOW_SECONDS = 1.5
+"""How long the moment lasts in which a crash does harm: nearly always, so that one crash is enough to show it."""
 
 
 def entry(bug: str) -> tuple[str, ...]:
@@ -31,7 +33,7 @@ def ack_before_commit() -> None:
 
     async def acknowledge_and_store(self: Collector, messages: Sequence[Message]) -> None:
         await acknowledge(messages)
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(_WINDOW_SECONDS)
         await store(self, messages)
 
     Collector._store_events = acknowledge_and_store  # type: ignore[method-assign]
@@ -53,7 +55,7 @@ def rollup_outside_transaction() -> None:
 
     async def append_and_count(self: Any, connection: Any, packed: bytes, requests: Any = ()) -> Any:
         result = await appended(self, connection, packed, requests)
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(_WINDOW_SECONDS)
         if result.new:
             await connection.execute(_COUNT, {"events": append.Json(packed)})
         return result

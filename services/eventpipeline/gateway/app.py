@@ -89,9 +89,13 @@ class _EventsEndpoint:
     async def _take(self, request: Request) -> Response:
         identity = correlation_id.get() or ""
         with Body(request, self._in_flight, self._settings.max_body_bytes) as body:
-            events = await events_of(await body.read(), body.media_type)
             try:
-                outcome = await self._ingest.take(events, identity, traceparent_of(request.headers))
+                outcome = await self._ingest.take(
+                    # Without a name, so that it is gone once it is packed: its messages take as much again.
+                    await events_of(await body.read(), body.media_type),
+                    identity,
+                    traceparent_of(request.headers),
+                )
             except StreamFull as error:
                 raise Problem(503, str(error), retry_after=_RETRY_AFTER_FULL) from error
             except StreamUnavailable as error:

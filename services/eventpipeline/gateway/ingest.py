@@ -75,6 +75,7 @@ class Ingest:
         request = _Request(self, correlation_id, traceparent)
         try:
             await request.sort(events)
+            del events
             await request.finish()
         finally:
             await request.abandon()
