@@ -202,6 +202,13 @@ def test_nats_writes_before_it_acknowledges_and_stays_below_its_volume() -> None
     assert charts.one(charts.objects("three servers"), "PodDisruptionBudget", "nats")["spec"]["maxUnavailable"] == 1
 
 
+def test_a_lone_nats_whose_streams_cannot_be_written_is_started_anew() -> None:
+    for variant, path in (("minimal", "/healthz"), ("three servers", "/healthz?js-enabled-only=true")):
+        server = charts.one(charts.objects(variant), "StatefulSet", "nats")
+        container = next(one for one in server["spec"]["template"]["spec"]["containers"] if one["name"] == "nats")
+        assert container["livenessProbe"]["httpGet"]["path"] == path, variant
+
+
 def test_volumes_follow_the_deletion_policy_and_are_those_of_the_spec() -> None:
     for variant, policy in (("minimal", "Retain"), ("deleted with it", "Delete")):
         for name in ("nats", "postgres"):

@@ -100,9 +100,10 @@ spec:
             periodSeconds: 1
             timeoutSeconds: 5
             failureThreshold: 600
-          # A server that met a full disk goes on without JetStream until it is started anew.
+          # A server that met a full disk goes on without JetStream, or with streams that take nothing, until it is
+          # started anew. In a cluster /healthz also says that a stream is behind, which is no reason to start anew.
           livenessProbe:
-            httpGet: {path: "/healthz?js-enabled-only=true", port: monitor}
+            httpGet: {path: {{ if $clustered }}"/healthz?js-enabled-only=true"{{ else }}/healthz{{ end }}, port: monitor}
             periodSeconds: 10
             timeoutSeconds: 5
             failureThreshold: 3
