@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from declared import webshop_document
+
 
 @dataclass(frozen=True)
 class Invalid:
@@ -30,6 +32,12 @@ def _scaling(service: str, **fields: Any) -> dict[str, Any]:
     return {service: {"autoscaling": fields}}
 
 
+def _declared(name: str = "shop", declared: bool = True, **changes: Any) -> dict[str, Any]:
+    """A source with the declaration of the web shop, changed."""
+    whole = {"name": name, "declaration": webshop_document() | changes}
+    return whole if declared else {"name": name}
+
+
 EXTERNAL_NATS = {"stream": {"external": {"url": "nats://nats.example.com:4222"}}}
 EXTERNAL_STORE = {"store": {"external": {"urlSecretRef": {"name": "database"}}}}
 
@@ -42,6 +50,25 @@ INVALID: tuple[Invalid, ...] = (
     Invalid({"sources": [{"name": "facebook"}, {"name": "facebook"}]}, "spec.sources[1]"),
     Invalid({"sources": "facebook"}, "spec.sources"),
     Invalid({"sources": [{"name": "tiktok", "colour": "red"}]}, "spec.sources[0].colour"),
+    Invalid({"sources": [_declared(name="shop2", declared=False)]}, "spec.sources[0].name"),
+    Invalid({"sources": [_declared(name="facebook")]}, "spec.sources[0].declaration"),
+    Invalid({"sources": [_declared(name="unknown")]}, "spec.sources[0].name"),
+    Invalid({"sources": [_declared(eventTypes={})]}, "spec.sources[0].declaration.eventTypes"),
+    Invalid({"sources": [_declared(eventTypes={"top": ["search"]})]}, "spec.sources[0].declaration.schema.bottom"),
+    Invalid({"sources": [_declared(eventTypes={"bottom": ["order.paid"]})]}, "spec.sources[0].declaration.schema.top"),
+    Invalid({"sources": [_declared(eventTypes={"top": ["a", "a"]})]}, "spec.sources[0].declaration.eventTypes.top[1]"),
+    Invalid({"sources": [_declared(eventTypes={"top": ["a b"]})]}, "spec.sources[0].declaration.eventTypes.top[0]"),
+    Invalid({"sources": [_declared(schema={"top": {}, "middle": {}})]}, "spec.sources[0].declaration.schema.middle"),
+    Invalid({"sources": [_declared(user="id")]}, "spec.sources[0].declaration.user"),
+    Invalid(
+        {"sources": [_declared(transactions={"eventTypes": ["sold"], "amount": "/order/total"})]},
+        "spec.sources[0].declaration.transactions.eventTypes",
+    ),
+    Invalid(
+        {"sources": [_declared(averages=[{"name": "a", "pointer": "/order/items"}] * 2)]},
+        "spec.sources[0].declaration.averages[1]",
+    ),
+    Invalid({"sources": [_declared(metricsPrefix="9")]}, "spec.sources[0].declaration.metricsPrefix"),
     Invalid(_scaling("gateway", minReplicas=0), "spec.gateway.autoscaling.minReplicas"),
     Invalid(_scaling("gateway", minReplicas=3, maxReplicas=2), "spec.gateway.autoscaling.minReplicas"),
     Invalid(_scaling("gateway", maxReplicas=101), "spec.gateway.autoscaling.maxReplicas"),

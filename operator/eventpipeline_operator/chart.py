@@ -123,12 +123,19 @@ def _service(
     workload: Workload, secret: tuple[v.SecretVariable, ...], notes: v.Annotations, default: Resources
 ) -> dict[str, Any]:
     return {
-        "environment": workload.settings.environ(),
+        "environment": _environment(workload),
         "secret_environment": secret,
         "autoscaling": workload.autoscaling,
         "resources": completed(workload.resources, default),
         "pod_annotations": notes,
     }
+
+
+def _environment(workload: Workload) -> dict[str, str]:
+    found = workload.settings.environ()
+    if "DECLARATIONS" in found:  # nothing in them is a variable, whatever somebody writes there
+        found["DECLARATIONS"] = found["DECLARATIONS"].replace("$", "$$")
+    return found
 
 
 def _on_own_address(workload: Workload) -> Workload:

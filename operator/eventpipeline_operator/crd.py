@@ -12,6 +12,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from eventpipeline import sources
 from eventpipeline.spec import API_VERSION, KIND, EventPipeline
 from eventpipeline_operator.rules import RULES
 
@@ -23,8 +24,10 @@ Schema = dict[str, Any]
 _KEPT = (
     "type", "description", "enum", "pattern", "minimum", "maximum", "minLength", "maxLength", "minItems", "maxItems",
 )  # fmt: skip
-_MAP_KEYS = {"sources": "name", "conditions": "type"}
+_MAP_KEYS = {"sources": "name", "conditions": "type", "averages": "name", "distributions": "name"}
 """Lists of named objects: the API server refuses a name that stands twice, and merges by it."""
+_SETS = ("top", "bottom", "eventTypes")
+"""Lists of words: the API server refuses a word that stands twice."""
 _COLUMNS = (
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "Whether every part works."),
     ("Gateway", "string", ".status.endpoints.gateway", "Where events are posted."),
@@ -92,6 +95,11 @@ def _structural(node: Schema, model: Any, definitions: dict[str, Schema]) -> Sch
     found: Schema = {key: node[key] for key in _KEPT if key in node}
     if "description" in found:
         found["description"] = " ".join(found["description"].split())
+    if model is sources.Schema:
+        # It holds itself, which a structural schema cannot say; `eventpipeline validate` and the operator check it.
+        return {"type": "object", "x-kubernetes-preserve-unknown-fields": True} | {
+            key: found[key] for key in ("description",) if key in found
+        }
     if "const" in node:
         found["enum"] = [node["const"]]
     if node.get("type") == "integer":
@@ -118,7 +126,7 @@ def _property(name: str, node: Schema, field: FieldInfo, definitions: dict[str, 
         found["default"] = default if found["type"] != "object" else _beyond_defaults(default, field.annotation)
     if found["type"] == "array":
         key = _MAP_KEYS.get(name)
-        found["x-kubernetes-list-type"] = "map" if key else "atomic"
+        found["x-kubernetes-list-type"] = "map" if key else "set" if name in _SETS else "atomic"
         if key:
             found["x-kubernetes-list-map-keys"] = [key]
     return found

@@ -12,6 +12,7 @@ from eventpipeline_operator.objects import DEPLOYMENT, Key, Object, source_label
 from eventpipeline_operator.observe import Objects, workloads_seen
 from eventpipeline_operator.planned import (
     Planned,
+    declared_live,
     droppable,
     may_rotate,
     planned,
@@ -35,14 +36,15 @@ class Drained:
 
 async def drain(looking: Looking, pipeline: EventPipeline, streams: StreamsSeen, live: Mapping[Key, Object]) -> Drained:
     """Decides which sources drain, and drops the streams of those that nobody needs any more."""
-    removed = removed_sources(pipeline)
+    declared = declared_live(live)
+    removed = removed_sources(pipeline, declared)
     if not (removed or streams.removed):
         return Drained(planned(pipeline, ()), (), left=False)
     pods = await looking.pods(pipeline)
     gateway = workloads_seen(pipeline.metadata.name, Objects(live, pods)).get("gateway")
     refused = refused_sources(removed, gateway, _taken(pipeline, live))
-    draining = still_draining(pipeline, streams.pending, streams.removed, refused=refused)
-    plans = planned(pipeline, draining)
+    draining = still_draining(pipeline, streams.pending, streams.removed, refused=refused, declared=declared)
+    plans = planned(pipeline, draining, declared)
     collecting = {source_label(item) for item in (*pods, *live.values())}
     dropped = [name for name in droppable(plans, streams.removed, collecting) if await looking.drop(pipeline, name)]
     return Drained(plans, tuple(dropped), left=len(streams.removed) > len(dropped))

@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from pydantic import TypeAdapter, ValidationError
+
 from eventpipeline.plan import Plan, Workload
-from eventpipeline.settings import GatewaySettings, ReporterSettings, StreamSettings
-from eventpipeline.sources import BUILT_IN
+from eventpipeline.settings import Declarations, GatewaySettings, ReporterSettings, StreamSettings
+from eventpipeline.sources import BUILT_IN, Declaration
 from eventpipeline.spec import EventPipeline, SourceRef
 from eventpipeline_operator import chart
+from eventpipeline_operator.objects import DEPLOYMENT, Key, Object
 from eventpipeline_operator.observe import WorkloadSeen
+
+NOTHING_DECLARED: Mapping[str, Declaration] = {}
+_declarations: TypeAdapter[dict[str, Declaration] | None] = TypeAdapter(Declarations)
 
 
 @dataclass(frozen=True)
@@ -33,34 +39,69 @@ class Planned:
         return settings.model_copy(update={"nats_url": url})
 
 
-def planned(pipeline: EventPipeline, draining: tuple[str, ...]) -> Planned:
-    """The plan of the sources in the spec, and the collectors of `draining`."""
+def declared_live(live: Mapping[Key, Object]) -> dict[str, Declaration]:
+    """The declarations that the running collectors have, by source.
+
+    They outlast the spec: a declared source that was removed from it drains by the one that its collector has.
+    """
+    found: dict[str, Declaration] = {}
+    for key, item in live.items():
+        if key.kind == DEPLOYMENT and key.name.endswith("-collector"):
+            for container in item["spec"]["template"]["spec"]["containers"]:
+                for variable in container.get("env", []):
+                    if variable["name"] == "DECLARATIONS":
+                        found |= _read(variable.get("value", ""))
+    return found
+
+
+def _read(written: str) -> dict[str, Declaration]:
+    try:
+        return _declarations.validate_python(written.replace("$$", "$")) or {}
+    except ValidationError:  # somebody else has changed it; what is in the spec will be put back
+        return {}
+
+
+def planned(
+    pipeline: EventPipeline, draining: tuple[str, ...], declared: Mapping[str, Declaration] = NOTHING_DECLARED
+) -> Planned:
+    """The plan of the sources in the spec, and the collectors of `draining`, whose declarations are in `declared`."""
     spec = pipeline.spec
-    everything = spec.model_copy(update={"sources": (*spec.sources, *(SourceRef(name=name) for name in draining))})
+    removed = (SourceRef(name=name, declaration=declared.get(name)) for name in draining)
+    everything = spec.model_copy(update={"sources": (*spec.sources, *removed)})
     namespace = pipeline.metadata.namespace or ""
     whole = chart.plan(pipeline.model_copy(update={"spec": everything}), namespace)
     count, names = len(spec.sources), tuple(source.name for source in spec.sources)
+    known = {"sources": names, "declarations": spec.declarations or None}
     gateway, reporter = whole.gateway.settings, whole.reporter.settings
     assert isinstance(gateway, GatewaySettings)
     assert isinstance(reporter, ReporterSettings)
     plan = replace(
         whole,
-        gateway=replace(whole.gateway, settings=gateway.model_copy(update={"sources": names})),
-        reporter=replace(whole.reporter, settings=reporter.model_copy(update={"sources": names})),
+        gateway=replace(whole.gateway, settings=gateway.model_copy(update=known)),
+        reporter=replace(whole.reporter, settings=reporter.model_copy(update=known)),
         collectors=whole.collectors[:count],
     )
     return Planned(plan, whole.collectors[count:])
 
 
-def removed_sources(pipeline: EventPipeline) -> tuple[str, ...]:
-    """The sources that ran, and are no longer in the spec."""
+def removed_sources(pipeline: EventPipeline, declared: Mapping[str, Declaration] = NOTHING_DECLARED) -> tuple[str, ...]:
+    """The sources that ran, and are no longer in the spec.
+
+    One of them is left out where nobody knows what it was: not built in, and its collector was deleted.
+    """
     names = {source.name for source in pipeline.spec.sources}
     before = pipeline.status.sources if pipeline.status else ()
-    return tuple(source.name for source in before if source.name not in names)
+    known = {*BUILT_IN, *declared}
+    return tuple(source.name for source in before if source.name not in names and source.name in known)
 
 
 def still_draining(
-    pipeline: EventPipeline, pending: Mapping[str, int], removed: Mapping[str, int], *, refused: Container[str]
+    pipeline: EventPipeline,
+    pending: Mapping[str, int],
+    removed: Mapping[str, int],
+    *,
+    refused: Container[str],
+    declared: Mapping[str, Declaration] = NOTHING_DECLARED,
 ) -> tuple[str, ...]:
     """Of the sources that are not in the spec, those whose collector has to stay, or come back.
 
@@ -68,8 +109,9 @@ def still_draining(
     means staying. One of `removed`, which has a stream that nobody asked for, comes back while something is pending
     there: an operator that was away, or a gateway that ended late, leaves nothing behind.
     """
-    stay = (name for name in removed_sources(pipeline) if name not in refused or pending.get(name) != 0)
-    return (*stay, *(name for name, count in removed.items() if count and name in BUILT_IN))
+    known = {*BUILT_IN, *declared}
+    stay = (name for name in removed_sources(pipeline, declared) if name not in refused or pending.get(name) != 0)
+    return (*stay, *(name for name, count in removed.items() if count and name in known))
 
 
 def refused_sources(names: Iterable[str], gateway: WorkloadSeen | None, taken: Iterable[str]) -> frozenset[str]:

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
+from eventpipeline.resource import explained
 from eventpipeline.spec import EventPipeline, EventPipelineStatus
 from eventpipeline.telemetry import log
 from eventpipeline_operator import status as statuses
@@ -33,7 +34,7 @@ from eventpipeline_operator.observe import (
     unmonitored,
     workloads_seen,
 )
-from eventpipeline_operator.planned import Planned, planned, removed_sources
+from eventpipeline_operator.planned import Planned, declared_live, planned, removed_sources
 from eventpipeline_operator.secret import Credentials, credentials
 from eventpipeline_operator.streams import StreamsSeen
 from eventpipeline_operator.triggers import Result, Target
@@ -101,7 +102,8 @@ class Reconciler:
         before = workloads_seen(pipeline.metadata.name, Objects(live))
         claims = await self.looking.claims(pipeline)
         sized = within_volumes(pipeline, claims)
-        known = planned(sized, removed_sources(pipeline))
+        declared = declared_live(live)
+        known = planned(sized, removed_sources(pipeline, declared), declared)
         streams = await self.looking.streams(pipeline, known, rotation.secrets, before, write=not paused)
         drained = await drain(self.looking, sized, streams, live)
         changes = Changes()
@@ -186,11 +188,8 @@ def parsed(body: Object) -> EventPipeline:
     try:
         return EventPipeline.model_validate(body)
     except ValidationError as error:
-        faults = (
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors()
-        )
-        raise InvalidResource(f"{'; '.join(faults)}. What runs is left as it is until this is corrected.") from error
+        faults = "; ".join(map(str, explained(error)))
+        raise InvalidResource(f"{faults}. What runs is left as it is until this is corrected.") from error
 
 
 def _status_of(body: Object) -> EventPipelineStatus:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from eventpipeline.sources import BUILT_IN
+from eventpipeline.sources import BUILT_IN, FUNNEL_STAGES, RESERVED, Declaration, FunnelStage
 from eventpipeline.spec import (
     PIPELINE_NAME_PATTERN,
     Autoscaling,
@@ -91,6 +91,17 @@ def _fixed_manager(what: str) -> Rule:
     )
 
 
+_TYPES = {stage: f"self.eventTypes.?{stage}.orValue([])" for stage in FUNNEL_STAGES}
+
+
+def _schema_of_stage(stage: FunnelStage) -> Rule:
+    return Rule(
+        f"({_TYPES[stage]}.size() > 0) == has(self.schema.{stage})",
+        f"schema.{stage} must be there where eventTypes.{stage} has event types, and only there",
+        f".schema.{stage}",
+    )
+
+
 RULES: dict[type[BaseModel], tuple[Rule, ...]] = {
     EventPipeline: (
         Rule(
@@ -101,7 +112,33 @@ RULES: dict[type[BaseModel], tuple[Rule, ...]] = {
     ),
     SourceRef: (
         Rule(
-            f"self.name in {list(BUILT_IN)}", f"there is no such source; known are {', '.join(BUILT_IN)}", ".name"
+            f"self.name in {list(BUILT_IN)} || has(self.declaration)",
+            f"there is no such source; known are {', '.join(BUILT_IN)}; declare it in declaration",
+            ".name",
+        ),
+        Rule(
+            f"!(self.name in {list(BUILT_IN)} && has(self.declaration))",
+            f"{' and '.join(BUILT_IN)} are built in; give a source with a declaration another name",
+            ".declaration",
+        ),
+        Rule(
+            f"!(self.name in {list(RESERVED)})",
+            f"must not be {' or '.join(RESERVED)}, which stand for something else in metrics and reports",
+            ".name",
+        ),
+    ),
+    Declaration: (
+        Rule(
+            f"{_TYPES['top']}.size() + {_TYPES['bottom']}.size() > 0",
+            "names no event type; give at least one, in top or in bottom",
+            ".eventTypes",
+        ),
+        *(_schema_of_stage(stage) for stage in FUNNEL_STAGES),
+        Rule(
+            f"!has(self.transactions) || self.transactions.eventTypes.all(name, name in {_TYPES['top']} || "
+            f"name in {_TYPES['bottom']})",
+            "names an event type that eventTypes does not have",
+            ".transactions.eventTypes",
         ),
     ),
     Autoscaling: (

@@ -169,7 +169,7 @@ def _event(source: Source, *, exact: bool) -> CoreSchema:
         )
 
     return cs.tagged_union_schema(
-        {stage: of(stage) for stage in FUNNEL_STAGES}, discriminator="funnelStage", strict=True
+        {stage: of(stage) for stage in source.stages}, discriminator="funnelStage", strict=True
     )
 
 
@@ -374,7 +374,8 @@ def _explain(fault: ErrorDetails) -> dict[str, Any]:
     elif kind == "union_tag_not_found":
         place, kind, message = ["funnelStage"], "missing", "is missing; give 'top' or 'bottom'"
     elif kind == "union_tag_invalid":
-        place, kind, message = ["funnelStage"], "literal_error", "must be 'top' or 'bottom'"
+        known = context["expected_tags"].replace(", ", " or ")
+        place, kind, message = ["funnelStage"], "literal_error", f"must be {known}"
     return {"loc": place, "msg": message, "type": kind}
 
 

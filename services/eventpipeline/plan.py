@@ -14,7 +14,7 @@ from eventpipeline.spec import Autoscaling, EventPipeline, Resources, quantity_b
 
 GATEWAY_PORT = 3000
 COLLECTOR_PORT = 3001
-"""The first source's collector; each further one has the next port, so there can be two beside the reporter's 3003."""
+"""The first source's collector; each further one has the next port that is not the reporter's."""
 REPORTER_PORT = 3003
 NATS_PORT = 4222
 POSTGRES_PORT = 5432
@@ -85,15 +85,19 @@ class StreamLimits:
 EXTERNAL_LIMITS = StreamLimits(stream_bytes=1024 * MIB, dead_bytes=256 * MIB)
 
 
-def stream_limits(storage_bytes: int) -> StreamLimits:
+def stream_limits(storage_bytes: int, declared: int = 0) -> StreamLimits:
     """The byte limits of the stream of one source and of the one of dead letters on a volume of `storage_bytes`.
 
-    Every source that there is has an equal share, whether this pipeline takes it or not: so a source can be added to
-    a full pipeline, and adding or removing one changes no other stream and replaces no pod.
+    Every source that is built in has an equal share, whether this pipeline takes it or not: so a source can be added
+    to a full pipeline, and adding or removing one changes no other stream and replaces no pod. `declared` sources make
+    the shares smaller, in steps that halve them, so that few of them do.
     """
+    shares = len(BUILT_IN)
+    while shares < len(BUILT_IN) + declared:
+        shares *= 2
     usable = int(storage_bytes * _VOLUME_SHARE * 0.95)
     dead = int(usable * _DEAD_SHARE)
-    return StreamLimits(stream_bytes=(usable - dead) // len(BUILT_IN), dead_bytes=dead)
+    return StreamLimits(stream_bytes=(usable - dead) // shares, dead_bytes=dead)
 
 
 def plan(pipeline: EventPipeline, addresses: Addresses, *, stream_prefix: str = "") -> Plan:
@@ -103,8 +107,9 @@ def plan(pipeline: EventPipeline, addresses: Addresses, *, stream_prefix: str = 
     """
     spec = pipeline.spec
     names = tuple(source.name for source in spec.sources)
+    declarations = spec.declarations or None
     nats = spec.stream.managed
-    limits = stream_limits(quantity_bytes(nats.storage)) if nats else EXTERNAL_LIMITS
+    limits = stream_limits(quantity_bytes(nats.storage), len(spec.declarations)) if nats else EXTERNAL_LIMITS
 
     stream = {
         "nats_url": addresses.nats_url,
@@ -119,6 +124,7 @@ def plan(pipeline: EventPipeline, addresses: Addresses, *, stream_prefix: str = 
         stream
         | {
             "port": GATEWAY_PORT,
+            "declarations": declarations,
             "sources": names,
             "max_body_bytes": spec.gateway.max_body_bytes,
             "max_in_flight_bytes": 2 * spec.gateway.max_body_bytes,
@@ -126,7 +132,13 @@ def plan(pipeline: EventPipeline, addresses: Addresses, *, stream_prefix: str = 
         }
     )
     reporter = ReporterSettings.model_validate(
-        stream | {"port": REPORTER_PORT, "sources": names, "database_url": addresses.database_url}
+        stream
+        | {
+            "port": REPORTER_PORT,
+            "declarations": declarations,
+            "sources": names,
+            "database_url": addresses.database_url,
+        }
     )
     return Plan(
         name=pipeline.metadata.name,
@@ -147,5 +159,14 @@ def plan(pipeline: EventPipeline, addresses: Addresses, *, stream_prefix: str = 
 def _collector(pipeline: EventPipeline, index: int, common: dict[str, object]) -> Workload:
     source = pipeline.spec.sources[index]
     own = source.collector or pipeline.spec.collector
-    settings = CollectorSettings.model_validate(common | {"port": COLLECTOR_PORT + index, "source": source.name})
+    declarations = {source.name: source.declaration} if source.declaration else None
+    port = COLLECTOR_PORT + index
+    settings = CollectorSettings.model_validate(
+        common
+        | {
+            "port": port if port < REPORTER_PORT else port + 1,
+            "declarations": declarations,
+            "source": source.name,
+        }
+    )
     return Workload(f"{source.name}-collector", ("collector",), settings, own.autoscaling, own.resources)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,14 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from eventpipeline.faults import flattened
+from eventpipeline.sources.declaration import (
+    DIMENSION_PATTERN,
+    EVENT_TYPE_PATTERN,
+    PREFIX_PATTERN,
+    SOURCE_NAME_PATTERN,
+)
+from eventpipeline.sources.schema import POINTER_PATTERN, Schema
 from eventpipeline.spec import (
     API_VERSION,
     BYTES_PATTERN,
@@ -34,6 +43,11 @@ _PATTERNS = {
     PIPELINE_NAME_PATTERN: "must be a DNS label of at most 40 characters that begins with a letter: my-pipeline",
     BYTES_PATTERN: "is not a size in bytes; write a whole number and a suffix, such as 10Gi",
     CPU_PATTERN: "must be an amount of CPU, such as 500m or 2",
+    SOURCE_NAME_PATTERN: "must be at most 32 lower-case letters, digits and '-', and begin with a letter: web-shop",
+    EVENT_TYPE_PATTERN: "must be letters, digits and ._:/- only, such as order.paid",
+    POINTER_PATTERN: "must be a JSON Pointer into data of letters, digits, _ and -, such as /user/userId",
+    PREFIX_PATTERN: "must be lower-case letters, digits and _, such as shop_collector",
+    DIMENSION_PATTERN: "must be letters and digits, and begin with a lower-case one, such as averageAge",
 }
 
 
@@ -83,7 +97,7 @@ def load(path: Path) -> tuple[EventPipeline, ...]:
         try:
             found.append(EventPipeline.model_validate(document))
         except ValidationError as error:
-            faults = error.errors()
+            faults = list(flattened(error.errors()))
             # A list whose items are all wrong also counts as empty, which helps nobody.
             faulty = {fault["loc"][: len(fault["loc"]) - depth] for fault in faults for depth in (1, 2)}
             mistakes += [
@@ -101,46 +115,72 @@ def _not_yaml(error: Exception) -> Mistake:
     return Mistake("", f"is not YAML: {getattr(error, 'problem', None) or error}", mark.line + 1 if mark else None)
 
 
+def explained(error: ValidationError) -> list[Mistake]:
+    """Each mistake of a document that is no EventPipeline, without lines."""
+    return [Mistake(_written(fault["loc"]), _message(fault)) for fault in flattened(error.errors())]
+
+
 def _mistake(fault: ErrorDetails, node: yaml.Node) -> Mistake:
-    place = fault["loc"]
+    return Mistake(_written(fault["loc"]), _message(fault), _line(node, fault["loc"]))
+
+
+def _message(fault: ErrorDetails) -> str:
     message = fault["msg"].removeprefix("Value error, ").replace("Input should ", "must ")
+    within = _model_around(fault["loc"])
     match fault["type"]:
         case "missing":
-            message = "is missing"
+            return "is missing"
+        case "extra_forbidden" if within is Schema:
+            return f"is not supported in the schema of a source; supported are {', '.join(_names(Schema))}"
         case "extra_forbidden":
-            message = "is no field of an EventPipeline" + _did_you_mean(place)
+            return "is no field of an EventPipeline" + _did_you_mean(str(fault["loc"][-1]), within)
+        case "literal_error" if within is Schema:
+            return f"is {fault['input']!r}, which is not supported in the schema of a source; it {message}"
         case "string_pattern_mismatch":
-            message = _PATTERNS.get(fault["ctx"]["pattern"], message)
+            return _PATTERNS.get(fault["ctx"]["pattern"], message)
         case "model_type" | "dict_type":
-            message = "must be an object with named fields"
-    return Mistake(_written(place), message, _line(node, place))
+            return "must be an object with named fields"
+    return message
 
 
-def _did_you_mean(place: Place) -> str:
-    model: Any = EventPipeline
-    for part in place[:-1]:
-        model = _member(model, part)
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+def _did_you_mean(name: str, model: Any) -> str:
+    if model is None:
         return ""
-    names = [field.alias or name for name, field in model.model_fields.items()]
-    close = difflib.get_close_matches(str(place[-1]), names, n=1, cutoff=0.6)
+    names = _names(model)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else f"; its fields are {', '.join(names)}"
 
 
-def _member(model: Any, part: str | int) -> Any:
-    """The model of a field, found through what is optional or repeated around it."""
-    if isinstance(part, int):
+def _names(model: type[BaseModel]) -> list[str]:
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _model_around(place: Place) -> type[BaseModel] | None:
+    """The model that has the field at `place`; None where there is none."""
+    named = max((index for index, part in enumerate(place) if isinstance(part, str)), default=0)
+    annotation: Any = EventPipeline
+    for part in place[:named]:
+        annotation = _inside(annotation, part)
+    return next(_models(annotation), None)
+
+
+def _inside(annotation: Any, part: str | int) -> Any:
+    """The annotation of a field, of an item of a list, or of a value of a mapping."""
+    model = next(_models(annotation), None)
+    if isinstance(part, int) or _is_mapping(annotation):
         return model
-    if not (isinstance(model, type) and issubclass(model, BaseModel)):
-        return None
-    annotations = [field.annotation for name, field in model.model_fields.items() if (field.alias or name) == part]
-    return next((found for annotation in annotations for found in _models(annotation)), None)
+    fields = model.model_fields.items() if model else ()
+    return next((field.annotation for name, field in fields if (field.alias or name) == part), None)
 
 
-def _models(annotation: Any) -> Iterator[Any]:
+def _is_mapping(annotation: Any) -> bool:
+    return typing.get_origin(annotation) is dict or any(map(_is_mapping, typing.get_args(annotation)))
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
-    for argument in getattr(annotation, "__args__", ()):
+    for argument in typing.get_args(annotation):
         yield from _models(argument)
 
 

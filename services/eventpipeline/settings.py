@@ -6,18 +6,34 @@ Every variable is the upper-case name of a field.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
-from eventpipeline.sources import KnownSource
+from eventpipeline.faults import flattened
+from eventpipeline.sources import Declaration, SourceName, load, written
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 SourceList = Annotated[
-    tuple[KnownSource, ...],
+    tuple[SourceName, ...],
     BeforeValidator(lambda value: tuple(value.split(",")) if isinstance(value, str) else value),
     PlainSerializer(",".join, return_type=str),
+]
+Declarations = Annotated[
+    dict[SourceName, Declaration] | None,
+    BeforeValidator(lambda value: json.loads(value) if isinstance(value, str) else value),
+    PlainSerializer(lambda declared: written(declared or {}) if declared else None, return_type=str | None),
 ]
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
@@ -44,7 +60,8 @@ class Environment(BaseModel):
             return cls.model_validate({name: value for name, value in environ.items() if name in names})
         except ValidationError as error:
             faults = "; ".join(
-                f"{fault['loc'][0]}: {fault['msg'].removeprefix('Value error, ')}" for fault in error.errors()
+                f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}"
+                for fault in flattened(error.errors())
             )
             raise SettingsError(f"settings in the environment: {faults}") from None
 
@@ -88,7 +105,21 @@ class StreamSettings(Settings):
     """How long an event stays in the stream after it was stored, space permitting."""
 
 
-class GatewaySettings(StreamSettings):
+class DeclaredSettings(StreamSettings):
+    """The settings of a service that knows sources."""
+
+    declarations: Declarations = None
+    """Sources that are not built in: a JSON object of their declarations by name."""
+
+    @field_validator("sources", "source", check_fields=False)
+    @classmethod
+    def _is_known(cls, given: str | tuple[str, ...], info: ValidationInfo) -> str | tuple[str, ...]:
+        if "declarations" in info.data:
+            load((given,) if isinstance(given, str) else given, info.data["declarations"])
+        return given
+
+
+class GatewaySettings(DeclaredSettings):
     """The settings of `eventpipeline gateway`."""
 
     sources: SourceList
@@ -103,18 +134,18 @@ class GatewaySettings(StreamSettings):
     """Events of a day that the store has dropped are refused at the door."""
 
 
-class CollectorSettings(StreamSettings):
+class CollectorSettings(DeclaredSettings):
     """The settings of `eventpipeline collector`."""
 
     database_url: str
     """Where Postgres is: postgresql://user:password@host/database."""
-    source: KnownSource
+    source: SourceName
     """The source whose events are collected."""
     batch_bytes: int = Field(default=4 * MIB, gt=0)
     """Bytes of messages that are stored by one statement; as many again are fetched ahead."""
 
 
-class ReporterSettings(StreamSettings):
+class ReporterSettings(DeclaredSettings):
     """The settings of `eventpipeline reporter`."""
 
     database_url: str

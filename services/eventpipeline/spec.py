@@ -12,7 +12,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from eventpipeline.sources import BUILT_IN, KnownSource, SourceName
+from eventpipeline.faults import Fault, refusal
+from eventpipeline.sources import BUILT_IN, RESERVED, Declaration, SourceName, written
 
 API_VERSION = "eventpipeline.dev/v1alpha1"
 KIND = "EventPipeline"
@@ -23,6 +24,8 @@ DNS_LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 DNS_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 PIPELINE_NAME_PATTERN = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
 """Object names are made from it, such as `marketing-facebook-collector`, and those have at most 63 characters."""
+MAX_DECLARATIONS = 96 * 1024
+"""Bytes of all declarations as JSON: Linux takes an environment variable of at most 128 KiB."""
 _FACTORS = {
     None: 1,
     "Ki": 2**10,
@@ -173,12 +176,33 @@ class Collector(Model):
 
 
 class SourceRef(Model):
-    """A source of events."""
+    """A source of events: one that is built in, or one that declaration describes."""
 
-    name: KnownSource = Field(max_length=32, description="facebook or tiktok.")
+    name: SourceName = Field(
+        description="facebook or tiktok, or a name of your own beside a declaration. Events carry it."
+    )
+    declaration: Declaration | None = Field(
+        default=None,
+        description="What the source is, where it is not built in. The gateway validates its events by it, and it has "
+        "a collector and reports of its own, without code.",
+    )
     collector: Collector | None = Field(
         default=None, description="Settings of this source's collector, in place of all of spec.collector."
     )
+
+    @model_validator(mode="after")
+    def _is_built_in_or_declared(self) -> Self:
+        fault = None
+        if self.name in BUILT_IN and self.declaration:
+            fault = Fault(("declaration",), f"is given, but {self.name} is built in; give the source another name")
+        elif self.name in RESERVED:
+            fault = Fault(("name",), f"must not be {self.name}, which stands for something else in metrics and reports")
+        elif self.name not in BUILT_IN and not self.declaration:
+            known = ", ".join(BUILT_IN)
+            fault = Fault(("name",), f"there is no source {self.name!r}; known are {known}; declare it in declaration")
+        if error := refusal([fault] if fault else []):
+            raise error
+        return self
 
 
 class Gateway(Model):
@@ -342,6 +366,22 @@ class EventPipelineSpec(Model):
             if names.count(name) > 1:
                 raise ValueError(f"sources: {name!r} stands there {names.count(name)} times; a name is given once")
         return self
+
+    @model_validator(mode="after")
+    def _declarations_fit_a_variable(self) -> Self:
+        size = len(written(self.declarations).encode())
+        if size > MAX_DECLARATIONS:
+            message = (
+                f"have declarations of {size} bytes together, as JSON; at most {MAX_DECLARATIONS} are taken, since "
+                f"they travel in an environment variable"
+            )
+            raise ValueError(f"sources {message}")
+        return self
+
+    @property
+    def declarations(self) -> dict[str, Declaration]:
+        """The declarations of the sources that are not built in, by name."""
+        return {source.name: source.declaration for source in self.sources if source.declaration}
 
 
 class Metadata(BaseModel):

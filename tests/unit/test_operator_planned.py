@@ -9,11 +9,15 @@ from typing import Any
 
 import pytest
 
-from eventpipeline.settings import GatewaySettings
+from declared import webshop_document
+from eventpipeline.settings import CollectorSettings, GatewaySettings
 from eventpipeline.spec import Condition, EventPipeline, EventPipelineStatus
+from eventpipeline_operator import chart
 from eventpipeline_operator.errors import InvalidResource
+from eventpipeline_operator.objects import DEPLOYMENT, Key
 from eventpipeline_operator.observe import WorkloadSeen
 from eventpipeline_operator.planned import (
+    declared_live,
     droppable,
     may_rotate,
     planned,
@@ -24,6 +28,7 @@ from eventpipeline_operator.planned import (
 from eventpipeline_operator.reconcile import _again, parsed
 from eventpipeline_operator.secret import Credentials
 from eventpipeline_operator.settings import OperatorSettings, parsed_image
+from eventpipeline_operator.values import Image
 
 REFUSING = WorkloadSeen("marketing-gateway", current=True, wanted=2, updated=2, ready=2, replicas=2)
 
@@ -56,6 +61,46 @@ def test_what_drains_changes_no_setting_of_what_stays() -> None:
     assert both.plan.collectors[0] == draining.plan.collectors[0] == drained.plan.collectors[0]
     assert draining.plan.gateway == drained.plan.gateway
     assert draining.plan.reporter == drained.plan.reporter
+
+
+def test_a_declared_source_drains_by_the_declaration_that_its_collector_has() -> None:
+    declaration = changed_enum("$(PIPELINE) costs $5")
+    shop = {"name": "shop", "declaration": declaration}
+    with_shop = parsed(body({"sources": [{"name": "facebook"}, shop]}))
+    values = chart.values(with_shop, chart.plan(with_shop, "shop"), Image(repository="e"), chart.Extras("a"))
+    environment = values.collectors[1].environment
+    assert "$$(PIPELINE) costs $$5" in environment["DECLARATIONS"], "or Kubernetes would put the name in"
+    deployment = {
+        "spec": {"template": {"spec": {"containers": [{"env": [
+            {"name": name, "value": value} for name, value in environment.items()
+        ]}]}}}
+    }  # fmt: skip
+    live = {Key(DEPLOYMENT, "shop", "marketing-shop-collector"): deployment}
+
+    declared = declared_live(live)
+    assert declared == with_shop.spec.declarations
+    without = parsed(body({"sources": [{"name": "facebook"}]}, {"facebook": "Active", "shop": "Active"}))
+    assert removed_sources(without, declared) == ("shop",)
+    assert still_draining(without, {}, {}, refused=(), declared=declared) == ("shop",)
+    assert still_draining(
+        parsed(body({"sources": [{"name": "facebook"}]})), {}, {"shop": 2}, refused=(), declared=declared
+    ) == ("shop",)
+    plans = planned(without, ("shop",), declared)
+    (draining,) = plans.draining
+    assert isinstance(draining.settings, CollectorSettings)
+    assert draining.settings.declarations == declared
+    assert isinstance(plans.plan.gateway.settings, GatewaySettings)
+    assert plans.plan.gateway.settings.declarations is None
+
+    assert removed_sources(without) == (), "nobody knows what it was"
+    deployment["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "DECLARATIONS", "value": "{"}]
+    assert declared_live(live) == {}
+
+
+def changed_enum(value: str) -> dict[str, Any]:
+    document = webshop_document()
+    document["schema"]["bottom"]["properties"]["customer"]["properties"]["tier"]["enum"].append(value)
+    return document
 
 
 @pytest.mark.parametrize(
@@ -150,7 +195,7 @@ def test_an_invalid_resource_is_said_field_by_field() -> None:
     wrong = body({"sources": [{"name": "myspace"}], "gateway": {"maxBodyBytes": 1}})
     with pytest.raises(InvalidResource) as caught:
         parsed(wrong)
-    assert "spec.sources.0" in str(caught.value)
+    assert "spec.sources[0].name: there is no source 'myspace'" in str(caught.value)
     assert "spec.gateway.maxBodyBytes" in str(caught.value)
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from declared import WEBSHOP
 from eventpipeline.settings import (
     CollectorSettings,
     Environment,
@@ -36,14 +37,17 @@ STREAM: dict[str, st.SearchStrategy[Any]] = {
     "stream_replicas": st.integers(1, 5),
     "stream_retention_seconds": st.integers(1, 10**9),
 }
+DECLARED: dict[str, st.SearchStrategy[Any]] = STREAM | {
+    "declarations": st.sampled_from([None, {"shop": WEBSHOP}, {"a": WEBSHOP, "b-2": WEBSHOP}])
+}
 RETENTION = {"retention_days": st.none() | st.integers(1, 36500)}
 FIELDS: dict[type[Environment], dict[str, st.SearchStrategy[Any]]] = {
-    GatewaySettings: STREAM
+    GatewaySettings: DECLARED
     | RETENTION
     | {"sources": NAMES, "max_body_bytes": BYTES, "max_in_flight_bytes": BYTES, "ack_timeout_seconds": SECONDS},
-    CollectorSettings: STREAM
+    CollectorSettings: DECLARED
     | {"database_url": TEXT, "source": st.sampled_from(["facebook", "tiktok"]), "batch_bytes": BYTES},
-    ReporterSettings: STREAM | {"database_url": TEXT, "sources": NAMES},
+    ReporterSettings: DECLARED | {"database_url": TEXT, "sources": NAMES},
     MaintainSettings: RETENTION | {"database_url": TEXT},
 }
 NEEDED = {"nats_url": "nats://n", "database_url": "postgresql://p", "source": "facebook", "sources": ("facebook",)}

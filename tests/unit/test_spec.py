@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from eventpipeline.faults import flattened
 from eventpipeline.spec import EventPipeline, quantity_bytes
 
 
@@ -43,7 +44,7 @@ def test_a_mistake_in_the_spec_is_named(spec: dict[str, Any], place: str, messag
     with pytest.raises(ValidationError) as refused:
         EventPipeline.model_validate(resource(spec=spec))
 
-    fault, *_ = refused.value.errors()
+    fault, *_ = flattened(refused.value.errors())
     assert ".".join(map(str, fault["loc"])) == f"spec.{place}".strip(".")
     assert message in fault["msg"]
 

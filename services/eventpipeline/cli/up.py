@@ -27,10 +27,10 @@ def up(
 ) -> int:
     """Run a pipeline on this machine, its own nats-server and Postgres included, until Ctrl-C.
 
-    The gateway listens on port 3000, the collectors on 3001 and 3002, the reporter on 3003, NATS on 4222 and Postgres
-    on 5432, all on loopback only. Data stays in the data dir; a program that dies is started again. Ctrl-C drains
-    in the order of the data; a second one ends everything at once. Of a source that is no longer in the file, what was
-    accepted is stored first; then its stream is dropped.
+    The gateway listens on port 3000, the collectors on 3001 and 3002, the reporter on 3003, collectors of further
+    sources from 3004 on, NATS on 4222 and Postgres on 5432, all on loopback only. Data stays in the data dir; a
+    program that dies is started again. Ctrl-C drains in the order of the data; a second one ends everything at once.
+    Of a source that is no longer in the file, what was accepted is stored first; then its stream is dropped.
 
     Parameters
     ----------

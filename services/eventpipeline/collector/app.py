@@ -13,7 +13,7 @@ from eventpipeline.collector.metrics import CollectorMetrics
 from eventpipeline.problems import HANDLERS
 from eventpipeline.server import serve
 from eventpipeline.settings import CollectorSettings
-from eventpipeline.sources import built_in
+from eventpipeline.sources import load
 from eventpipeline.store.pool import check, open_pool
 from eventpipeline.stream import Stream
 from eventpipeline.telemetry import Health, RequestMiddleware, configure_logging, new_registry, routes
@@ -22,7 +22,7 @@ from eventpipeline.telemetry import Health, RequestMiddleware, configure_logging
 async def run(settings: CollectorSettings) -> None:
     """Runs the collector of one source until it is told to stop; what it has in hand is stored first."""
     configure_logging(f"{settings.source}-collector", level=settings.log_level, environment=settings.environment)
-    source = built_in(settings.source)
+    (source,) = load([settings.source], settings.declarations)
     registry = new_registry()
     health = Health()
     metrics = CollectorMetrics(registry, source)

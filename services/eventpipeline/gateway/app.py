@@ -149,7 +149,7 @@ def _goes_on(message: Message) -> bool:
 async def run(settings: GatewaySettings) -> None:
     """Runs the gateway until it is told to stop."""
     configure_logging("gateway", level=settings.log_level, environment=settings.environment)
-    sources = load(settings.sources)
+    sources = load(settings.sources, settings.declarations)
     health = Health()
     stream = Stream(settings, "gateway")
     stream.start()

@@ -7,7 +7,7 @@ from typing import Any
 from eventpipeline import __version__
 from eventpipeline.events import DECIMAL_PATTERN, INSTANT_PATTERN, MAX_NUMBER
 from eventpipeline.settings import GatewaySettings
-from eventpipeline.sources import FUNNEL_STAGES, FunnelStage, Schema, Source
+from eventpipeline.sources import FunnelStage, Schema, Source
 
 _CORRELATION = {
     "name": "x-correlation-id",
@@ -44,7 +44,7 @@ _EXAMPLE = {
 
 def openapi(sources: tuple[Source, ...], settings: GatewaySettings) -> dict[str, Any]:
     """The document that the gateway serves at /openapi.json."""
-    events = {f"{source.name}-{stage}": _event(source, stage) for source in sources for stage in FUNNEL_STAGES}
+    events = {f"{source.name}-{stage}": _event(source, stage) for source in sources for stage in source.stages}
     references = [{"$ref": f"#/components/schemas/{name}"} for name in events]
     body = {
         "required": True,

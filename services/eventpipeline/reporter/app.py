@@ -45,7 +45,7 @@ def create_app(
     settings: ReporterSettings, store: Pool, stream: Stream, registry: CollectorRegistry, health: Health
 ) -> ASGIApp:
     """The application over an opened `store` and an already started `stream`."""
-    sources = load(settings.sources)
+    sources = load(settings.sources, settings.declarations)
     reports = ReportEndpoints(sources, store, ReporterMetrics(registry))
     dead_letters = DeadLetterEndpoints(sources, store)
     health.require("store", lambda: pool.check(store))

@@ -2,6 +2,9 @@
 
 A field is read only in the funnel stages whose schema has it. Elsewhere a stray member of that name may hold
 anything, and a cast of it would make Postgres refuse a whole batch.
+
+The declaration of a source that is not built in may change while events that were valid by the one before are on
+their way, or stored. Such a source is read with a guard before each cast: what does not fit counts as not there.
 """
 
 from __future__ import annotations
@@ -11,14 +14,16 @@ from typing import LiteralString
 
 from psycopg import sql
 
-from eventpipeline.sources import FUNNEL_STAGES, Distribution, Source
+from eventpipeline.events import DECIMAL_PATTERN
+from eventpipeline.sources import BUILT_IN, FUNNEL_STAGES, Distribution, Source
 from eventpipeline.store.statements import statement
 
 NULL = sql.SQL("NULL")
 
 
 def _path(pointer: str) -> sql.Literal:
-    return sql.Literal("{" + pointer.strip("/").replace("/", ",") + "}")
+    # In quotes, or a member called null would be no name in the notation of arrays.
+    return sql.Literal('{"' + pointer.strip("/").replace("/", '","') + '"}')
 
 
 def text(pointer: str) -> sql.Composed:
@@ -26,12 +31,26 @@ def text(pointer: str) -> sql.Composed:
     return sql.SQL("data #>> {}").format(_path(pointer))
 
 
+def _is_guarded(source: Source) -> bool:
+    return source.name not in BUILT_IN
+
+
+def _key(source: Source, pointer: str) -> sql.Composed:
+    """The member at `pointer` of `data` as text that fits an index."""
+    return sql.SQL("left({}, 256)").format(text(pointer)) if _is_guarded(source) else text(pointer)
+
+
 def number(source: Source, pointer: str) -> sql.Composed:
     """The member at `pointer` of `data`, a JSON number, exact: bigint where it is declared as an integer."""
-    return sql.SQL("(data #> {})::{}").format(_path(pointer), sql.SQL(_number_type(source, pointer)))
+    exact = sql.SQL("(data #> {})::{}").format(_path(pointer), sql.SQL(_number_type(source, pointer)))
+    if not _is_guarded(source):
+        return exact
+    return sql.SQL("CASE WHEN jsonb_typeof(data #> {}) = 'number' THEN {} END").format(_path(pointer), exact)
 
 
 def _number_type(source: Source, pointer: str) -> LiteralString:
+    if _is_guarded(source):
+        return "numeric"
     declared = [source.schema_of(stage).at(pointer) for stage in source.stages_with(pointer)]
     return "bigint" if all(schema and "integer" in schema.types for schema in declared) else "numeric"
 
@@ -45,11 +64,12 @@ def where_declared(source: Source, pointer: str, expression: sql.Composable) -> 
 
 
 def user_id(source: Source) -> sql.Composable:
-    return where_declared(source, source.user, text(source.user))
+    found = where_declared(source, source.user, _key(source, source.user))
+    return sql.SQL("coalesce({}, '')").format(found) if _is_guarded(source) else found
 
 
 def campaign_id(source: Source) -> sql.Composable:
-    return where_declared(source, source.campaign, text(source.campaign)) if source.campaign else NULL
+    return where_declared(source, source.campaign, _key(source, source.campaign)) if source.campaign else NULL
 
 
 def is_transaction(source: Source) -> sql.Composable:
@@ -62,14 +82,19 @@ def amount(source: Source) -> sql.Composable:
     """The amount of a transaction; NULL in a transaction without one, and in everything else."""
     if not source.transactions:
         return NULL
-    exact = sql.SQL("({})::numeric").format(text(source.transactions.amount))
+    found = text(source.transactions.amount)
+    exact = sql.SQL("({})::numeric").format(found)
+    if _is_guarded(source):
+        exact = sql.SQL("CASE WHEN {} ~ {} THEN {} END").format(found, sql.Literal(DECIMAL_PATTERN), exact)
     return sql.SQL("CASE WHEN {} THEN {} END").format(is_transaction(source), exact)
 
 
 def currency(source: Source) -> sql.Composable:
     if not source.transactions or not source.transactions.currency:
         return NULL
-    return sql.SQL("CASE WHEN {} THEN {} END").format(is_transaction(source), text(source.transactions.currency))
+    return sql.SQL("CASE WHEN {} THEN {} END").format(
+        is_transaction(source), _key(source, source.transactions.currency)
+    )
 
 
 def spread(source: Source, events: sql.Composable) -> sql.Composed:
@@ -145,7 +170,7 @@ def _listed(parts: Sequence[sql.Composable]) -> sql.Composed:
 
 def _value(source: Source, distribution: Distribution) -> sql.Composed:
     if not distribution.ranges:
-        return text(distribution.pointer)
+        return _key(source, distribution.pointer)
     return sql.SQL("(ARRAY[{}])[width_bucket({}, ARRAY[{}]::{}[]) + 1]").format(
         _listed([*map(sql.Literal, distribution.range_labels)]),
         number(source, distribution.pointer),
