@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from declared import webshop_document
 from eventpipeline.plan import Plan
 from eventpipeline.spec import EventPipeline
 from eventpipeline_operator import chart, helm
@@ -65,6 +66,29 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "store": {"external": {"urlSecretRef": {"name": "database", "key": "dsn"}}},
     },
     "external store": {"store": {"external": {"urlSecretRef": {"name": "database"}}}},
+    "senders": {
+        "sources": [
+            {
+                "name": "facebook",
+                "authentication": {
+                    "meta": {
+                        "keys": [{"name": "meta-app", "key": "secret"}, {"name": "meta-app", "key": "next"}],
+                        "verifyTokens": [{"name": "meta-verify"}],
+                    }
+                },
+                "rateLimit": {"requestsPerSecond": 100},
+            },
+            {
+                "name": "tiktok",
+                "authentication": {"tiktok": {"keys": [{"name": "tiktok-app"}], "toleranceSeconds": 60}},
+            },
+            {
+                "name": "shop", "declaration": webshop_document(),
+                "authentication": {"hmac": {"keys": [{"name": "shop"}], "prefix": "$(HOME)="}},
+            },
+            {"name": "second", "declaration": webshop_document(), "authentication": {"none": {}}},
+        ]
+    },
     "monitoring": {"monitoring": {"serviceMonitor": True, "dashboards": True, "alerts": True}},
     "deleted with it": {"deletionPolicy": "Delete", "paused": True},
 }  # fmt: skip

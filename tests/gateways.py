@@ -65,7 +65,9 @@ class Gateway:
 
 
 @contextmanager
-def running_gateway(tmp_path: Path, nats_url: str, *, ready: bool = True, **settings: Any) -> Iterator[Gateway]:
+def running_gateway(
+    tmp_path: Path, nats_url: str, *, ready: bool = True, environ: dict[str, str] | None = None, **settings: Any
+) -> Iterator[Gateway]:
     """A gateway from its first answer on; with `ready`, from when its streams are there."""
     port = free_port()
     # Ending at once is what most tests want; those of the draining say otherwise.
@@ -75,7 +77,7 @@ def running_gateway(tmp_path: Path, nats_url: str, *, ready: bool = True, **sett
     with log.open("wb") as out:
         process = subprocess.Popen(
             [sys.executable, "-m", "eventpipeline", "gateway"],
-            env={"PATH": os.environ["PATH"], **environment},
+            env={"PATH": os.environ["PATH"], **(environ or {}), **environment},
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
@@ -112,13 +114,15 @@ class Packed:
     size: int
 
 
-def taken_from(nats_url: str, source: str) -> list[Packed]:
+def taken_from(nats_url: str, source: str, prefix: str = "") -> list[Packed]:
     """The messages of a source, or DEAD, that were not taken before."""
-    return asyncio.run(_taken_from(nats_url, source))
+    return asyncio.run(_taken_from(nats_url, source, prefix))
 
 
-async def _taken_from(nats_url: str, source: str) -> list[Packed]:
-    stream = Stream(StreamSettings(nats_url=nats_url), "test")
+async def _taken_from(nats_url: str, source: str, prefix: str) -> list[Packed]:
+    stream = Stream(
+        StreamSettings(nats_url=nats_url, stream_prefix=prefix, stream_bytes=2**25, dead_bytes=2**25), "test"
+    )
     stream.start()
     try:
         async with asyncio.timeout(20):

@@ -32,6 +32,10 @@ def _scaling(service: str, **fields: Any) -> dict[str, Any]:
     return {service: {"autoscaling": fields}}
 
 
+def _signing(**authentication: Any) -> dict[str, Any]:
+    return {"sources": [{"name": "facebook", "authentication": authentication}]}
+
+
 def _declared(name: str = "shop", declared: bool = True, **changes: Any) -> dict[str, Any]:
     """A source with the declaration of the web shop, changed."""
     whole = {"name": name, "declaration": webshop_document() | changes}
@@ -61,14 +65,25 @@ INVALID: tuple[Invalid, ...] = (
     Invalid({"sources": [_declared(schema={"top": {}, "middle": {}})]}, "spec.sources[0].declaration.schema.middle"),
     Invalid({"sources": [_declared(user="id")]}, "spec.sources[0].declaration.user"),
     Invalid(
-        {"sources": [_declared(transactions={"eventTypes": ["sold"], "amount": "/order/total"})]},
-        "spec.sources[0].declaration.transactions.eventTypes",
-    ),
-    Invalid(
         {"sources": [_declared(averages=[{"name": "a", "pointer": "/order/items"}] * 2)]},
         "spec.sources[0].declaration.averages[1]",
     ),
     Invalid({"sources": [_declared(metricsPrefix="9")]}, "spec.sources[0].declaration.metricsPrefix"),
+    Invalid(_signing(meta={"keys": []}), "spec.sources[0].authentication.meta.keys"),
+    Invalid(_signing(meta={}), "spec.sources[0].authentication.meta.keys"),
+    Invalid(_signing(meta={"keys": [{"name": "a"}] * 3}), "spec.sources[0].authentication.meta.keys"),
+    Invalid(_signing(meta={"keys": [{"name": "A"}]}), "spec.sources[0].authentication.meta.keys[0].name"),
+    Invalid(_signing(meta={"keys": [{"name": "a", "key": "../b"}]}), "authentication.meta.keys[0].key"),
+    Invalid(_signing(tiktok={"keys": [{"name": "a"}], "toleranceSeconds": 0}), "tiktok.toleranceSeconds"),
+    Invalid(_signing(hmac={"keys": [{"name": "a"}], "algorithm": "md5"}), "authentication.hmac.algorithm"),
+    Invalid(_signing(hmac={"keys": [{"name": "a"}], "header": "X Signature"}), "authentication.hmac.header"),
+    Invalid(_signing(bearer={"tokens": ["a"]}), "spec.sources[0].authentication.bearer.tokens"),
+    Invalid(_signing(none={}, bearer={"keys": [{"name": "a"}]}), "spec.sources[0].authentication"),
+    Invalid(_signing(saml={}), "spec.sources[0].authentication.saml"),
+    Invalid(
+        {"sources": [{"name": "facebook", "rateLimit": {"requestsPerSecond": 0}}]},
+        "spec.sources[0].rateLimit.requestsPerSecond",
+    ),
     Invalid(_scaling("gateway", minReplicas=0), "spec.gateway.autoscaling.minReplicas"),
     Invalid(_scaling("gateway", minReplicas=3, maxReplicas=2), "spec.gateway.autoscaling.minReplicas"),
     Invalid(_scaling("gateway", maxReplicas=101), "spec.gateway.autoscaling.maxReplicas"),

@@ -102,6 +102,7 @@ def values(pipeline: EventPipeline, the_plan: Plan, image: v.Image, extras: Extr
         deletion_policy=spec.deletion_policy,
         gateway=v.Gateway(
             ingress=spec.gateway.ingress,
+            key_secrets=_key_secrets(pipeline),
             **_service(the_plan.gateway, nats_secret, nats_notes, _gateway_resources(pipeline)),
         ),
         collectors=collectors,
@@ -133,9 +134,18 @@ def _service(
 
 def _environment(workload: Workload) -> dict[str, str]:
     found = workload.settings.environ()
-    if "DECLARATIONS" in found:  # nothing in them is a variable, whatever somebody writes there
-        found["DECLARATIONS"] = found["DECLARATIONS"].replace("$", "$$")
+    for name in {"DECLARATIONS", "AUTHENTICATION"} & found.keys():
+        found[name] = found[name].replace("$", "$$")  # nothing in it is a variable, whatever somebody writes there
     return found
+
+
+def _key_secrets(pipeline: EventPipeline) -> tuple[v.KeySecret, ...]:
+    """Every Secret that senders' keys are in, each key once."""
+    found: dict[str, dict[str, None]] = {}
+    for authentication in pipeline.spec.authentication.values():
+        for reference in authentication.references:
+            found.setdefault(reference.name, {})[reference.key] = None
+    return tuple(v.KeySecret(name=name, keys=tuple(keys)) for name, keys in found.items())
 
 
 def _on_own_address(workload: Workload) -> Workload:

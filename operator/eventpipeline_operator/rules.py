@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
+from eventpipeline.authentication import Authentication
 from eventpipeline.sources import BUILT_IN, FUNNEL_STAGES, RESERVED, Declaration, FunnelStage
 from eventpipeline.spec import (
     PIPELINE_NAME_PATTERN,
@@ -91,6 +92,7 @@ def _fixed_manager(what: str) -> Rule:
     )
 
 
+_METHODS = tuple(field.alias or name for name, field in Authentication.model_fields.items())
 _TYPES = {stage: f"self.eventTypes.?{stage}.orValue([])" for stage in FUNNEL_STAGES}
 
 
@@ -123,8 +125,14 @@ RULES: dict[type[BaseModel], tuple[Rule, ...]] = {
         ),
         Rule(
             f"!(self.name in {list(RESERVED)})",
-            f"must not be {' or '.join(RESERVED)}, which stand for something else in metrics and reports",
+            f"must not be {' or '.join(RESERVED)}, which stand for something else in metrics and paths",
             ".name",
+        ),
+    ),
+    Authentication: (
+        Rule(
+            " + ".join(f"(has(self.{name}) ? 1 : 0)" for name in _METHODS) + " <= 1",
+            f"give only one of {', '.join(_METHODS)}",
         ),
     ),
     Declaration: (
@@ -134,12 +142,6 @@ RULES: dict[type[BaseModel], tuple[Rule, ...]] = {
             ".eventTypes",
         ),
         *(_schema_of_stage(stage) for stage in FUNNEL_STAGES),
-        Rule(
-            f"!has(self.transactions) || self.transactions.eventTypes.all(name, name in {_TYPES['top']} || "
-            f"name in {_TYPES['bottom']})",
-            "names an event type that eventTypes does not have",
-            ".transactions.eventTypes",
-        ),
     ),
     Autoscaling: (
         Rule(

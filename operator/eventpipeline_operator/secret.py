@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from eventpipeline.authentication import KeyRef
 from eventpipeline.spec import EventPipeline, SecretRef
 from eventpipeline_operator.auth import NATS_PASSWORD, REQUIRED_KEYS, USER, SecretHashes, hashes, new_auth, rotated
 from eventpipeline_operator.cluster import Cluster
@@ -100,6 +101,9 @@ async def credentials(cluster: Cluster, pipeline: EventPipeline, *, write: bool)
     nats, store = pipeline.spec.stream.external, pipeline.spec.store.external
     reference = nats.credentials_secret_ref if nats else None
     metadata = found["metadata"] if found else {}
+    for authentication in pipeline.spec.authentication.values():
+        for key_reference in authentication.references:
+            await _external(cluster, key.namespace, key_reference)
     return Credentials(
         auth,
         version=metadata.get("resourceVersion"),
@@ -150,7 +154,7 @@ def _owners(pipeline: EventPipeline, found: Object) -> list[Object] | None:
     return [*others, *([owner_reference(pipeline)] if pipeline.spec.deletion_policy == "Delete" else [])] or None
 
 
-async def _external(cluster: Cluster, namespace: str, reference: SecretRef, form: _Form) -> str:
+async def _external(cluster: Cluster, namespace: str, reference: SecretRef | KeyRef, form: _Form | None = None) -> str:
     found = await cluster.get(Key(SECRET, namespace, reference.name))
     if found is None:
         raise Refused(
@@ -161,7 +165,7 @@ async def _external(cluster: Cluster, namespace: str, reference: SecretRef, form
     value = _content(found).get(reference.key)
     if not value:
         raise Refused(f"Secret {reference.name} has no key {reference.key}; add it. {_UNTOUCHED}", "SecretMissing")
-    if not form.fits(value):
+    if form and not form.fits(value):
         raise Refused(
             f"Secret {reference.name}, key {reference.key}, does not hold an address such as {form.example}; correct "
             f"it. Characters of a password that mean something in a URL are percent-encoded. {_UNTOUCHED}",

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from eventpipeline.spec import Autoscaling, ByteQuantity, DnsName, Ingress, Model, Monitoring, Resources
+from eventpipeline.authentication import KEY_PATTERN
+from eventpipeline.models import DnsName, Model
+from eventpipeline.spec import Autoscaling, ByteQuantity, Ingress, Monitoring, Resources
 
 Environment = dict[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")], str]
 Annotations = dict[str, str]
@@ -51,8 +53,16 @@ class Service(Process):
     pod_annotations: Annotations = Field(default={})
 
 
+class KeySecret(Model):
+    name: DnsName
+    keys: tuple[Annotated[str, Field(min_length=1, pattern=KEY_PATTERN)], ...] = Field(min_length=1)
+
+
 class Gateway(Service):
     ingress: Ingress | None = None
+    key_secrets: tuple[KeySecret, ...] = Field(
+        default=(), description="Secrets with the keys of senders, mounted as files that follow the Secret."
+    )
 
 
 class Collector(Service):

@@ -129,6 +129,8 @@ def plan(pipeline: EventPipeline, addresses: Addresses, *, stream_prefix: str = 
             "max_body_bytes": spec.gateway.max_body_bytes,
             "max_in_flight_bytes": 2 * spec.gateway.max_body_bytes,
             "retention_days": spec.store.retention_days,
+            "authentication": spec.authentication or None,
+            "rate_limits": spec.rate_limits or None,
         }
     )
     reporter = ReporterSettings.model_validate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -15,6 +16,7 @@ MEDIA_TYPE = "application/problem+json"
 
 _TITLES = {
     400: "Bad request",
+    401: "Unauthorized",
     403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
@@ -22,6 +24,7 @@ _TITLES = {
     413: "Content too large",
     415: "Unsupported media type",
     422: "Unprocessable content",
+    429: "Too many requests",
     500: "Internal error",
     503: "Service unavailable",
 }
@@ -33,11 +36,20 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
     `extension` members stand beside the standard ones in the body.
     """
 
-    def __init__(self, status: int, detail: str, *, retry_after: int | None = None, **extension: Any) -> None:
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        retry_after: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        **extension: Any,
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.retry_after = retry_after
+        self.headers = headers or {}
         self.extension = extension
 
     def response(self) -> Response:
@@ -49,8 +61,8 @@ class Problem(Exception):  # noqa: N818 - RFC 9457's own word
             "correlationId": correlation_id.get(),
             **self.extension,
         }
-        headers = {"retry-after": str(self.retry_after)} if self.retry_after is not None else None
-        return Response(orjson.dumps(body), self.status, headers, MEDIA_TYPE)
+        headers = {"retry-after": str(self.retry_after)} if self.retry_after is not None else {}
+        return Response(orjson.dumps(body), self.status, {**self.headers, **headers}, MEDIA_TYPE)
 
 
 async def on_problem(_request: Request, error: Exception) -> Response:

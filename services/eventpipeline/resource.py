@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from eventpipeline.faults import flattened
+from eventpipeline.models import DNS_LABEL_PATTERN, DNS_NAME_PATTERN
 from eventpipeline.sources.declaration import (
     DIMENSION_PATTERN,
     EVENT_TYPE_PATTERN,
@@ -25,8 +26,6 @@ from eventpipeline.spec import (
     API_VERSION,
     BYTES_PATTERN,
     CPU_PATTERN,
-    DNS_LABEL_PATTERN,
-    DNS_NAME_PATTERN,
     KIND,
     PIPELINE_NAME_PATTERN,
     EventPipeline,

@@ -21,6 +21,7 @@ from pydantic import (
     field_validator,
 )
 
+from eventpipeline.authentication import Authentication, RateLimit
 from eventpipeline.faults import flattened
 from eventpipeline.sources import Declaration, SourceName, load, written
 
@@ -30,10 +31,24 @@ SourceList = Annotated[
     BeforeValidator(lambda value: tuple(value.split(",")) if isinstance(value, str) else value),
     PlainSerializer(",".join, return_type=str),
 ]
+
+
+def _parsed(value: object) -> object:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _dumped(models: Mapping[str, BaseModel] | None) -> str | None:
+    return written(models) if models else None
+
+
 Declarations = Annotated[
-    dict[SourceName, Declaration] | None,
-    BeforeValidator(lambda value: json.loads(value) if isinstance(value, str) else value),
-    PlainSerializer(lambda declared: written(declared or {}) if declared else None, return_type=str | None),
+    dict[SourceName, Declaration] | None, BeforeValidator(_parsed), PlainSerializer(_dumped, return_type=str | None)
+]
+Authentications = Annotated[
+    dict[SourceName, Authentication] | None, BeforeValidator(_parsed), PlainSerializer(_dumped, return_type=str | None)
+]
+RateLimits = Annotated[
+    dict[SourceName, RateLimit] | None, BeforeValidator(_parsed), PlainSerializer(_dumped, return_type=str | None)
 ]
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
@@ -132,6 +147,12 @@ class GatewaySettings(DeclaredSettings):
     """How long JetStream may take to acknowledge before the answer is 503."""
     retention_days: int | None = Field(default=None, ge=1)
     """Events of a day that the store has dropped are refused at the door."""
+    authentication: Authentications = None
+    """How the senders of a source prove who they are: a JSON object by source, as in the resource. It names keys."""
+    keys_dir: str | None = None
+    """Where the keys are, as files NAME/KEY; without it, /etc/eventpipeline/keys."""
+    rate_limits: RateLimits = None
+    """The limit on requests of a source: a JSON object by source, as in the resource."""
 
 
 class CollectorSettings(DeclaredSettings):

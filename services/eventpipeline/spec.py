@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
-from pydantic.alias_generators import to_camel
 
+from eventpipeline.authentication import Authentication, RateLimit
 from eventpipeline.faults import Fault, refusal
+from eventpipeline.models import DnsLabel, DnsName, Model
 from eventpipeline.sources import BUILT_IN, RESERVED, Declaration, SourceName, written
 
 API_VERSION = "eventpipeline.dev/v1alpha1"
@@ -20,8 +21,6 @@ KIND = "EventPipeline"
 
 BYTES_PATTERN = r"^([0-9]+)(Ki|Mi|Gi|Ti|k|M|G|T)?$"
 CPU_PATTERN = r"^([0-9]+m|[0-9]+(\.[0-9]+)?)$"
-DNS_LABEL_PATTERN = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
-DNS_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
 PIPELINE_NAME_PATTERN = r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"
 """Object names are made from it, such as `marketing-facebook-collector`, and those have at most 63 characters."""
 MAX_DECLARATIONS = 96 * 1024
@@ -62,14 +61,6 @@ def quantity_cpus(quantity: str) -> float:
 
 ByteQuantity = Annotated[str, Field(pattern=BYTES_PATTERN, max_length=16), AfterValidator(_checked_quantity)]
 CpuQuantity = Annotated[str, Field(pattern=CPU_PATTERN, max_length=16)]
-DnsLabel = Annotated[str, Field(pattern=DNS_LABEL_PATTERN, max_length=63)]
-DnsName = Annotated[str, Field(pattern=DNS_NAME_PATTERN, max_length=253)]
-
-
-class Model(BaseModel):
-    """A part of the resource: closed, camelCase outside, frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, alias_generator=to_camel, populate_by_name=True)
 
 
 class ScalingPolicy(Model):
@@ -186,6 +177,12 @@ class SourceRef(Model):
         description="What the source is, where it is not built in. The gateway validates its events by it, and it has "
         "a collector and reports of its own, without code.",
     )
+    authentication: Authentication = Field(
+        default=Authentication(), description="How its senders prove who they are; without it, anyone may send."
+    )
+    rate_limit: RateLimit | None = Field(
+        default=None, description="How many requests are taken for this source; without it, as many as there is room."
+    )
     collector: Collector | None = Field(
         default=None, description="Settings of this source's collector, in place of all of spec.collector."
     )
@@ -196,7 +193,7 @@ class SourceRef(Model):
         if self.name in BUILT_IN and self.declaration:
             fault = Fault(("declaration",), f"is given, but {self.name} is built in; give the source another name")
         elif self.name in RESERVED:
-            fault = Fault(("name",), f"must not be {self.name}, which stands for something else in metrics and reports")
+            fault = Fault(("name",), f"must not be {self.name}, which stands for something else in metrics and paths")
         elif self.name not in BUILT_IN and not self.declaration:
             known = ", ".join(BUILT_IN)
             fault = Fault(("name",), f"there is no source {self.name!r}; known are {known}; declare it in declaration")
@@ -377,6 +374,20 @@ class EventPipelineSpec(Model):
             )
             raise ValueError(f"sources {message}")
         return self
+
+    @property
+    def authentication(self) -> dict[str, Authentication]:
+        """How senders of the sources that are not open prove who they are, by source."""
+        return {source.name: source.authentication for source in self.sources if source.authentication.method}
+
+    @property
+    def open_sources(self) -> tuple[str, ...]:
+        """The sources that anyone may send."""
+        return tuple(source.name for source in self.sources if not source.authentication.method)
+
+    @property
+    def rate_limits(self) -> dict[str, RateLimit]:
+        return {source.name: source.rate_limit for source in self.sources if source.rate_limit}
 
     @property
     def declarations(self) -> dict[str, Declaration]:

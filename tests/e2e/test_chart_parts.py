@@ -111,6 +111,28 @@ def test_the_gateway_knows_no_password_of_the_store() -> None:
 
 
 @every_variant
+def test_only_the_gateway_has_the_keys_of_senders_as_files(variant: str) -> None:
+    wanted: dict[str, set[str]] = {}
+    for authentication in charts.pipeline(charts.VARIANTS[variant]).spec.authentication.values():
+        for reference in authentication.references:
+            wanted.setdefault(reference.name, set()).add(f"{reference.name}/{reference.key}")
+    for name, template in charts.templates(charts.objects(variant)):
+        volumes = [volume for volume in template["spec"].get("volumes", []) if volume["name"] == "keys"]
+        if not wanted or name != "marketing-gateway":
+            assert volumes == [], name
+            continue
+        (volume,) = volumes
+        mounted = {
+            part["secret"]["name"]: {item["path"] for item in part["secret"]["items"]}
+            for part in volume["projected"]["sources"]
+        }
+        assert mounted == wanted
+        assert volume["projected"]["defaultMode"] == 0o440
+        mounts = [one for one in template["spec"]["containers"][0]["volumeMounts"] if one["name"] == "keys"]
+        assert mounts == [{"name": "keys", "mountPath": "/etc/eventpipeline/keys", "readOnly": True}]
+
+
+@every_variant
 def test_there_are_replicas_or_an_autoscaler_never_both(variant: str) -> None:
     found = charts.objects(variant)
     plan = charts.planned(charts.VARIANTS[variant])

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from declared import WEBSHOP
+from eventpipeline.authentication import Authentication, Hmac, KeyRef, Meta, RateLimit
 from eventpipeline.settings import (
     CollectorSettings,
     Environment,
@@ -40,10 +41,22 @@ STREAM: dict[str, st.SearchStrategy[Any]] = {
 DECLARED: dict[str, st.SearchStrategy[Any]] = STREAM | {
     "declarations": st.sampled_from([None, {"shop": WEBSHOP}, {"a": WEBSHOP, "b-2": WEBSHOP}])
 }
+SENDERS: dict[str, st.SearchStrategy[Any]] = {
+    "authentication": st.sampled_from(
+        [
+            None,
+            {"facebook": Authentication(meta=Meta(keys=(KeyRef(name="a"), KeyRef(name="a", key="b"))))},
+            {"a": Authentication(hmac=Hmac(keys=(KeyRef(name="a"),), prefix="v0=$(X)")), "b": Authentication()},
+        ]
+    ),
+    "keys_dir": st.none() | TEXT,
+    "rate_limits": st.sampled_from([None, {"tiktok": RateLimit(requests_per_second=5, burst=7)}]),
+}
 RETENTION = {"retention_days": st.none() | st.integers(1, 36500)}
 FIELDS: dict[type[Environment], dict[str, st.SearchStrategy[Any]]] = {
     GatewaySettings: DECLARED
     | RETENTION
+    | SENDERS
     | {"sources": NAMES, "max_body_bytes": BYTES, "max_in_flight_bytes": BYTES, "ack_timeout_seconds": SECONDS},
     CollectorSettings: DECLARED
     | {"database_url": TEXT, "source": st.sampled_from(["facebook", "tiktok"]), "batch_bytes": BYTES},

@@ -65,6 +65,21 @@ def test_open_endpoints_are_said() -> None:
     found = condition(status(seen()), "Open")
     assert (found.status, found.reason) == ("True", "NoAuthentication")
     assert "Ingress" in found.message
+    assert "send events of facebook, tiktok:" in found.message
+
+
+def test_only_the_sources_that_are_open_are_called_so() -> None:
+    keys = {"bearer": {"keys": [{"name": "token"}]}}
+    half = {
+        "sources": [{"name": "facebook", "authentication": keys}, {"name": "tiktok", "authentication": {"none": {}}}]
+    }
+    found = condition(status(seen(), half), "Open")
+    assert found.reason == "NoAuthentication"
+    assert "send events of tiktok:" in found.message
+    closed = {"sources": [{"name": name, "authentication": keys} for name in ("facebook", "tiktok")]}
+    found = condition(status(seen(), closed), "Open")
+    assert (found.status, found.reason) == ("True", "ReportsOpen")
+    assert "send events" not in found.message
 
 
 @pytest.mark.parametrize(

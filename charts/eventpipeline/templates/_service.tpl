@@ -82,9 +82,28 @@ spec:
           {{- include "eventpipeline.containerSecurity" . | nindent 10 }}
           volumeMounts:
             - {name: tmp, mountPath: /tmp}
+            {{- if .service.keySecrets }}
+            - {name: keys, mountPath: /etc/eventpipeline/keys, readOnly: true}
+            {{- end }}
       volumes:
         - name: tmp
           emptyDir: {sizeLimit: 256Mi}
+        {{- with .service.keySecrets }}
+        # Not by subPath, which would stay as it was when the Secret changes.
+        - name: keys
+          projected:
+            defaultMode: 0440
+            sources:
+              {{- range . }}
+              {{- $secret := .name }}
+              - secret:
+                  name: {{ $secret }}
+                  items:
+                    {{- range .keys }}
+                    - {key: {{ . | quote }}, path: {{ printf "%s/%s" $secret . | quote }}}
+                    {{- end }}
+              {{- end }}
+        {{- end }}
 ---
 {{- if $scaled }}
 apiVersion: autoscaling/v2

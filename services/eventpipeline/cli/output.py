@@ -13,6 +13,8 @@ from rich.table import Table
 OutputFormat = Literal["table", "json"]
 
 console = Console(highlight=False, soft_wrap=True)
+meanwhile = Console(highlight=False, soft_wrap=True, stderr=True)
+"""For what is only of interest while a command runs, so that a script reads nothing but the result."""
 
 
 class CommandError(Exception):

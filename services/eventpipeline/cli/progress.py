@@ -9,7 +9,7 @@ from typing import Self
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from eventpipeline.cli.output import console
+from eventpipeline.cli.output import meanwhile
 from eventpipeline.publisher import Ledger, Options
 
 _LINE_EVERY = 5.0
@@ -25,10 +25,10 @@ class Progress:
         self._looked = 0.0
         self._printed = self._started
         self._bar: Bar | None = None
-        if console.is_terminal:
+        if meanwhile.is_terminal:
             self._bar = Bar(
                 TextColumn("  publishing"), BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn(),
-                console=console, transient=True,
+                console=meanwhile, transient=True,
             )  # fmt: skip
             self._task = self._bar.add_task("0 events", total=self._seconds)
 
@@ -56,4 +56,4 @@ class Progress:
             self._bar.update(self._task, completed=min(elapsed, self._seconds), description=text)
         elif now - self._printed >= _LINE_EVERY:
             self._printed = now
-            console.print(f"  {elapsed:3.0f} s: {text}")
+            meanwhile.print(f"  {elapsed:3.0f} s: {text}")

@@ -6,19 +6,24 @@ import asyncio
 import contextlib
 import math
 import signal
-from collections.abc import Iterator
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Literal
 
 import httpx2
 import msgspec
 
+from eventpipeline.authentication import Authentication
 from eventpipeline.cli.connection import DATA_DIR, reporter_url
-from eventpipeline.cli.output import CommandError, OutputFormat, console, fail, print_json, print_table
+from eventpipeline.cli.output import CommandError, OutputFormat, console, fail, meanwhile, print_json, print_table
 from eventpipeline.cli.progress import Progress
 from eventpipeline.publisher import Ledger, Observer, Options, judge
 from eventpipeline.publisher import publish as run_publisher
 from eventpipeline.publisher.observe import Observation, ObserveError
 from eventpipeline.publisher.verify import Verdict
+from eventpipeline.signatures import read_key, signed
 
 
 def publish(
@@ -32,6 +37,8 @@ def publish(
     corrupt: float = 0.1,
     duplicates: float = 0.0,
     wait: bool = False,
+    sign: Literal["meta", "tiktok", "standardWebhooks", "hmac", "bearer"] | None = None,
+    key_file: Path | None = None,
     verify: bool = False,
     ledger: Path | None = None,
     reporter: str | None = None,
@@ -63,6 +70,11 @@ def publish(
         The share of batches that are sent again a little later, byte for byte.
     wait
         Wait for each answer before the next batch goes out. `--no-wait` is how the public publisher does it.
+    sign
+        Prove to the gateway who sends, as its sources demand it in spec.sources[].authentication. Both sources stand
+        in one body, so both must have the same key. hmac is the one with the defaults of the resource.
+    key_file
+        The file with the key for --sign.
     verify
         Afterwards wait until all is stored, and compare the reports and dead letters with what was answered. Nobody
         else may send meanwhile.
@@ -78,7 +90,7 @@ def publish(
     try:
         options = Options(
             seconds=seconds, rate=rate or math.inf, batch=_sizes(batch), seed=seed, corrupt=corrupt,
-            duplicates=duplicates, wait=wait,
+            duplicates=duplicates, wait=wait, sign=_signer(sign, key_file),
         )  # fmt: skip
         if not rate and not wait:
             raise CommandError("--rate 0 sends as fast as answers come, so it needs --wait")
@@ -101,6 +113,20 @@ def publish(
     totals = run.totals()
     answered = not (totals.refused_requests or totals.unanswered_requests or totals.failed_connections)
     return 0 if answered and (verdict is None or verdict.ok) else 1
+
+
+def _signer(kind: str | None, key_file: Path | None) -> Callable[[bytes], Mapping[str, str]]:
+    if kind is None and key_file is None:
+        return Options.sign
+    if kind is None or key_file is None:
+        raise CommandError("--sign and --key-file are given together")
+    method = Authentication.model_validate({kind: {"keys": [{"name": "file"}]}}).method
+    assert method is not None
+    try:
+        key = read_key(method, key_file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CommandError(f"--key-file {key_file}: {getattr(error, 'strerror', None) or error}") from None
+    return lambda body: signed(method, key, body, now=time.time(), identity=f"msg_{uuid.uuid4().hex}")
 
 
 def _sizes(batch: str) -> tuple[int, int]:
@@ -133,7 +159,7 @@ async def publish_with_progress(url: str, options: Options) -> Ledger:
 
 async def verdict_on(ledger: Ledger, observer: Observer, before: Observation) -> Verdict:
     """Waits until what `ledger` makes the reports owe is there, and compares."""
-    with console.status("Waiting until everything is stored"):
+    with meanwhile.status("Waiting until everything is stored"):
         after = await observer.observe_stored(ledger, before)
     return judge(ledger, before, after)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import time
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -13,13 +16,17 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from eventpipeline.apidocs import docs_routes
-from eventpipeline.gateway.bodies import Body, InFlight, body_was_read, events_of
-from eventpipeline.gateway.ingest import Ingest, Outcome
+from eventpipeline.gateway import cloudevents
+from eventpipeline.gateway.bodies import JSON, Body, InFlight, body_was_read, check_document, events_of
+from eventpipeline.gateway.cloudevents import Fault, Translator
+from eventpipeline.gateway.door import Door, Visitor
+from eventpipeline.gateway.ingest import NO_FAULTS, Ingest, Outcome
+from eventpipeline.gateway.keys import KeyRing
 from eventpipeline.gateway.metrics import GatewayMetrics
 from eventpipeline.gateway.openapi import openapi
 from eventpipeline.problems import HANDLERS, Problem
@@ -39,6 +46,9 @@ from eventpipeline.telemetry import (
 )
 
 EVENTS_PATH = "/webhook/events"
+SOURCE_PATH = "/webhook/{source}"
+KEYS_DIR = "/etc/eventpipeline/keys"
+"""Where the chart mounts the Secrets of senders."""
 _RETRY_AFTER_FULL = 30
 _RETRY_AFTER_AWAY = 2
 _START_SECONDS = 3.0
@@ -55,12 +65,25 @@ def create_app(
     ingest = Ingest(
         sources, stream, metrics, ack_timeout=settings.ack_timeout_seconds, retention_days=settings.retention_days
     )
-    endpoint = _EventsEndpoint(settings, ingest, in_flight, metrics)
+    door = Door(
+        settings.sources,
+        settings.authentication or {},
+        settings.rate_limits or {},
+        KeyRing(Path(settings.keys_dir or KEYS_DIR), os.environ),
+        metrics,
+    )
+    if settings.authentication:
+        health.show("keys", door.check)
+    endpoint = _EventsEndpoint(settings, ingest, in_flight, metrics, door, Translator(sources))
     # It answers while JetStream is away: callers must get the 503, not a refused connection.
     health.show("stream", stream.check)
     return Starlette(
         routes=[
             Route(EVENTS_PATH, endpoint.post, methods=["POST"]),
+            Route(EVENTS_PATH, endpoint.options, methods=["OPTIONS"]),
+            Route(SOURCE_PATH, endpoint.options, methods=["OPTIONS"]),
+            Route(SOURCE_PATH, endpoint.post, methods=["POST"]),
+            Route(SOURCE_PATH, endpoint.get, methods=["GET"]),
             *routes(health, registry),
             *docs_routes(openapi(sources, settings)),
         ],
@@ -70,11 +93,26 @@ def create_app(
 
 
 class _EventsEndpoint:
-    def __init__(self, settings: GatewaySettings, ingest: Ingest, in_flight: InFlight, metrics: GatewayMetrics) -> None:
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        ingest: Ingest,
+        in_flight: InFlight,
+        metrics: GatewayMetrics,
+        door: Door,
+        translator: Translator,
+    ) -> None:
         self._settings = settings
         self._ingest = ingest
         self._in_flight = in_flight
         self._metrics = metrics
+        self._door = door
+        self._translator = translator
+
+    async def get(self, request: Request) -> Response:
+        """Meta's verification of the endpoint."""
+        challenge = self._door.verified(request.path_params["source"], request.query_params)
+        return PlainTextResponse(challenge, headers={"x-content-type-options": "nosniff"})
 
     async def post(self, request: Request) -> Response:
         started = time.perf_counter()
@@ -88,20 +126,52 @@ class _EventsEndpoint:
 
     async def _take(self, request: Request) -> Response:
         identity = correlation_id.get() or ""
+        visitor = self._door.knock(request.path_params.get("source"), request.headers)
         with Body(request, self._in_flight, self._settings.max_body_bytes) as body:
+            allowed, text = await self._admitted(visitor, body)
+            events, faults = await self._events(request, body, text)
+            self._door.limit(visitor, allowed, events)
+            taking = self._ingest.take(events, identity, traceparent_of(request.headers), allowed, faults)
+            # Without a name here it is gone once it is packed: its messages take as much again.
+            del text, events
             try:
-                outcome = await self._ingest.take(
-                    # Without a name, so that it is gone once it is packed: its messages take as much again.
-                    await events_of(await body.read(), body.media_type),
-                    identity,
-                    traceparent_of(request.headers),
-                )
+                outcome = await taking
             except StreamFull as error:
                 raise Problem(503, str(error), retry_after=_RETRY_AFTER_FULL) from error
             except StreamUnavailable as error:
                 raise Problem(503, str(error), retry_after=_RETRY_AFTER_AWAY) from error
         request.state.log = {"accepted": outcome.accepted, "rejected": outcome.rejected}
         return _answer(outcome, identity)
+
+    async def _events(self, request: Request, body: Body, text: bytes) -> tuple[Sequence[Any], Mapping[int, Fault]]:
+        """The events of a body, CloudEvents translated, and what is wrong with those that could not be."""
+        binary, source = cloudevents.is_binary(request.headers), request.path_params.get("source")
+        if binary and body.media_type == JSON:
+            check_document(text := text.strip())
+            one = (cloudevents.from_binary(request.headers, text),)
+            return self._translator.translated(one, source)
+        if body.media_type in (cloudevents.STRUCTURED, cloudevents.BATCHED):
+            cloudevents.check_form(body.media_type, text)
+            # Made one by one in Python: in a thread, so that others get their turn.
+            several = await events_of(text, JSON)
+            return await asyncio.to_thread(self._translator.translated, several, source)
+        return await events_of(text, body.media_type), NO_FAULTS
+
+    async def options(self, request: Request) -> Response:
+        """The handshake of CloudEvents, before a sender delivers."""
+        source = request.path_params.get("source")
+        if source is not None and source not in self._settings.sources:
+            raise Problem(404, "there is no such source here")
+        limit = (self._settings.rate_limits or {}).get(source or "")
+        rate = limit.requests_per_second if limit else None
+        return Response(headers=cloudevents.handshake(request.headers, rate))
+
+    async def _admitted(self, visitor: Visitor, body: Body) -> tuple[tuple[str, ...], bytes]:
+        """The sources that may be sent, and the body, which is not decompressed before it is known whose it is."""
+        if not visitor.needs_bytes:
+            return await self._door.admit(visitor, b""), await body.read()
+        raw = await body.read_raw()
+        return await self._door.admit(visitor, raw), await body.decoded(raw)
 
 
 def _answer(outcome: Outcome, identity: str) -> Response:

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
+from eventpipeline.gateway.cloudevents import BATCHED, STRUCTURED, is_binary
 from eventpipeline.problems import Problem
 
 MAX_EVENTS = 250_000
@@ -33,8 +34,9 @@ _STALL_SECONDS = 30.0
 
 _PIECE = 1024 * 1024
 _RETRY_AFTER = 2
-_JSON = "application/json"
+JSON = "application/json"
 _NDJSON = "application/x-ndjson"
+MEDIA_TYPES = (JSON, _NDJSON, STRUCTURED, BATCHED)
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -85,13 +87,31 @@ class Body:
 
         What the headers say of its length is refused before a byte of it is read.
         """
+        self._check_encoding()
         announced = self._request.headers.get("content-length", "")
-        if self.encoding not in ("identity", "gzip"):
-            raise Problem(415, f"content encoding {self.encoding!r} is not taken; use gzip or none")
         if self.encoding == "gzip":
             if announced.isdecimal() and int(announced) > self._max_bytes:
                 raise Problem(413, f"the body has more than {self._max_bytes} bytes; send fewer events in one request")
-            return b"".join([piece async for piece in self._gunzipped()])
+            return b"".join([piece async for piece in self._gunzipped(self._raw())])
+        return await self._received(announced)
+
+    async def read_raw(self) -> bytes:
+        """The whole body as its bytes came; `decoded` makes of it what `read` would have given."""
+        self._check_encoding()
+        return await self._received(self._request.headers.get("content-length", ""))
+
+    async def decoded(self, raw: bytes) -> bytes:
+        if self.encoding != "gzip":
+            return raw
+        # Only what comes out counts against the limit of one body; the compressed bytes count as held beside it.
+        self._max_bytes += self._taken
+        return b"".join([piece async for piece in self._gunzipped(_whole(raw))])
+
+    def _check_encoding(self) -> None:
+        if self.encoding not in ("identity", "gzip"):
+            raise Problem(415, f"content encoding {self.encoding!r} is not taken; use gzip or none")
+
+    async def _received(self, announced: str) -> bytes:
         if announced.isdecimal():
             self._take(int(announced))
             return b"".join([piece async for piece in self._raw()])
@@ -116,10 +136,10 @@ class Body:
             raise Problem(408, f"nothing more of the body came for {self._stall_seconds:g} s; send it again") from None
         self._request.state.body_was_read = True
 
-    async def _gunzipped(self) -> AsyncIterator[bytes]:
+    async def _gunzipped(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         inflate = zlib.decompressobj(wbits=31)
         try:
-            async for compressed in self._raw():
+            async for compressed in pieces:
                 rest = compressed
                 while rest:
                     # A member that has ended may be followed by another one (RFC 1952).
@@ -137,6 +157,10 @@ class Body:
             raise Problem(400, "the gzip body ends too early")
 
 
+async def _whole(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
 def body_was_read(request: Request) -> bool:
     """Whether the client has sent the whole body and it was read."""
     return getattr(request.state, "body_was_read", False)
@@ -145,8 +169,14 @@ def body_was_read(request: Request) -> bool:
 def _media_type(request: Request) -> str:
     given = request.headers.get("content-type", "")
     media_type = given.partition(";")[0].strip().lower()
-    if media_type not in (_JSON, _NDJSON):
-        raise Problem(415, f"content type {media_type or '(none)'!r} is not taken; use {_JSON} or {_NDJSON}")
+    if (
+        is_binary(request.headers)
+        and (not media_type or media_type.endswith("+json"))
+        and media_type not in MEDIA_TYPES
+    ):
+        return JSON  # what it is of is an attribute of the CloudEvent
+    if media_type not in MEDIA_TYPES:
+        raise Problem(415, f"content type {media_type or '(none)'!r} is not taken; use {' or '.join(MEDIA_TYPES)}")
     return media_type
 
 
@@ -170,7 +200,7 @@ async def events_of(body: bytes, media_type: str) -> Sequence[Any]:
     if media_type == _NDJSON:
         return _bounded(line for match in _LINE.finditer(text) if (line := match[0].strip(_SPACE)))
     if not text.startswith(b"["):
-        _check_document(text)
+        check_document(text)
         return (text,)
     if text.count(b",") <= _MAX_COMMAS:
         with contextlib.suppress(msgspec.DecodeError, RecursionError):
@@ -186,7 +216,8 @@ def _cut_apart(text: bytes) -> Sequence[bytes]:
     return elements
 
 
-def _check_document(text: bytes) -> None:
+def check_document(text: bytes) -> None:
+    """Raises Problem 400 where `text` is no JSON document, 422 where it is neither object nor array."""
     if _is_no_json(text):
         raise Problem(400, "the body is not JSON; send an event as a JSON object, or an array of them")
     if not text.startswith(b"{"):

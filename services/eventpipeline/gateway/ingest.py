@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,11 +27,13 @@ from eventpipeline.events import (
     refused,
     source_of,
 )
+from eventpipeline.gateway.cloudevents import Fault
 from eventpipeline.gateway.groups import Groups
 from eventpipeline.gateway.metrics import STREAM_UNAVAILABLE, UNKNOWN, GatewayMetrics
 from eventpipeline.sources import Source
 from eventpipeline.stream import DEAD, Stream, StreamFull, StreamUnavailable
 
+NO_FAULTS: Mapping[int, Fault] = {}
 _ERRORS_SHOWN = 100
 
 
@@ -66,13 +68,21 @@ class Ingest:
         self._retention_days = retention_days
         self._now = now
 
-    async def take(self, events: Iterable[Any], correlation_id: str, traceparent: str | None) -> Outcome:
+    async def take(
+        self,
+        events: Iterable[Any],
+        correlation_id: str,
+        traceparent: str | None,
+        allowed: Sequence[str] | None = None,
+        faults: Mapping[int, Fault] = NO_FAULTS,
+    ) -> Outcome:
         """Validates and publishes `events`, JSON texts in the order of the body; returns once all are on disk.
 
-        Raises StreamUnavailable where one acknowledgement did not come: some events may be in the stream then, and
-        a retry of the same body counts them once.
+        Of sources that are not in `allowed` none is taken. At the places in `faults` there is no JSON text, but what
+        was refused before. Raises StreamUnavailable where one acknowledgement did not
+        come: some events may be in the stream then, and a retry of the same body counts them once.
         """
-        request = _Request(self, correlation_id, traceparent)
+        request = _Request(self, correlation_id, traceparent, allowed, faults)
         try:
             await request.sort(events)
             del events
@@ -85,8 +95,18 @@ class Ingest:
 class _Request:
     """The events of one request on their way."""
 
-    def __init__(self, ingest: Ingest, correlation_id: str, traceparent: str | None) -> None:
+    def __init__(
+        self,
+        ingest: Ingest,
+        correlation_id: str,
+        traceparent: str | None,
+        allowed: Sequence[str] | None,
+        faults: Mapping[int, Fault],
+    ) -> None:
         self._ingest = ingest
+        self._faults = faults
+        known = ingest._validators
+        self._validators = known if allowed is None else {name: known[name] for name in allowed}
         self._metrics = ingest._metrics
         self._correlation_id = correlation_id
         self._traceparent = traceparent
@@ -101,7 +121,7 @@ class _Request:
 
     async def sort(self, events: Iterable[Any]) -> None:
         """Groups the events by source into messages, and sends each message off when it is full."""
-        validators = self._ingest._validators
+        validators = self._validators
         plain = {name: _Pack() for name in validators}
         large = {name: _Pack() for name in validators}
         for index, event in enumerate(events):
@@ -111,7 +131,9 @@ class _Request:
                 packs = plain if fits_fast_path(length) else large
                 pack = packs[name]
             except (msgspec.MsgspecError, KeyError, RecursionError):
-                self._reject(index, event, fault_without_source(bytes(event), validators))
+                fault = self._faults.get(index)
+                text = fault.text if fault else bytes(event)
+                self._reject(index, text, fault.rejection if fault else fault_without_source(text, validators))
                 await self._yield_after(length)
                 continue
             if pack.events and pack.bytes + length > PACKED_BYTES - 2:

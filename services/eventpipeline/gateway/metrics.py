@@ -33,6 +33,15 @@ class GatewayMetrics:
             "Refused events that could not be kept, since the stream of dead letters is full.",
             registry=registry,
         )
+        self.unauthenticated = Counter(
+            "gateway_requests_unauthenticated_total",
+            "Requests that did not prove that they may send, by the source of the path (events: the path of all).",
+            ["source", "reason"],
+            registry=registry,
+        )
+        self.limited = Counter(
+            "gateway_requests_limited_total", "Requests above a source's rate limit.", ["source"], registry=registry
+        )
         self.requests = Counter("gateway_requests_total", "Requests by answer.", ["status"], registry=registry)
         self.request_seconds = Histogram(
             "gateway_request_seconds",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from eventpipeline import __version__
+from eventpipeline.authentication import Bearer, Hmac, Meta, StandardWebhooks, TikTok
 from eventpipeline.events import DECIMAL_PATTERN, INSTANT_PATTERN, MAX_NUMBER
 from eventpipeline.settings import GatewaySettings
 from eventpipeline.sources import FunnelStage, Schema, Source
@@ -75,10 +76,12 @@ def openapi(sources: tuple[Source, ...], settings: GatewaySettings) -> dict[str,
         "responses": {
             "202": _json("Every valid event is stored durably.", {"$ref": "#/components/schemas/Taken"}),
             "400": _problem("The body is not JSON, is cut short, or is not gzip."),
+            "401": _problem("The request does not prove that it may send this. It is not said what was wrong."),
             "408": _problem("The body stands still."),
             "413": _problem("The body is too large, or has too many events."),
             "415": _problem("The content type or encoding is not taken."),
             "422": _problem("Every event is invalid, or the body is neither an object nor an array."),
+            "429": _problem("More requests for a source than its rate limit.", retry=True),
             "503": _problem("JetStream is away, full or slow, or too many bytes are in flight.", retry=True),
         },
     }
@@ -89,9 +92,51 @@ def openapi(sources: tuple[Source, ...], settings: GatewaySettings) -> dict[str,
             "version": __version__,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "paths": {"/webhook/events": {"post": post}},
+        "paths": {
+            "/webhook/events": {"post": post},
+            **{f"/webhook/{source.name}": _of_source(source, post, settings) for source in sources},
+        },
         "components": {"schemas": {"Event": {"oneOf": references}, **events, **_ANSWERS}},
     }
+
+
+def _of_source(source: Source, post: dict[str, Any], settings: GatewaySettings) -> dict[str, Any]:
+    """The path of one source, which alone its senders need to know."""
+    authentication = (settings.authentication or {}).get(source.name)
+    method = authentication.method if authentication else None
+    proof = _PROOFS[type(method)] if method else "Nothing: anyone may send."
+    made = {
+        "post": {
+            **post,
+            "operationId": f"post{source.name.title().replace('-', '')}Events",
+            "summary": f"Take events of {source.name}",
+            "description": f"{post['description']} What proves who sends: {proof}",
+        }
+    }
+    if isinstance(method, Meta):
+        query = [
+            {"name": f"hub.{name}", "in": "query", "required": True, "schema": {"type": "string"}}
+            for name in ("mode", "verify_token", "challenge")
+        ]
+        made["get"] = {
+            "operationId": f"verify{source.name.title().replace('-', '')}",
+            "summary": "Meta verifies the endpoint",
+            "parameters": query,
+            "responses": {
+                "200": {"description": "The challenge.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+                "401": _problem("The verify token is wrong."),
+            },
+        }
+    return made
+
+
+_PROOFS: dict[type, str] = {
+    Meta: "`X-Hub-Signature-256`.",
+    TikTok: "`TikTok-Signature`.",
+    StandardWebhooks: "`webhook-id`, `webhook-timestamp` and `webhook-signature`.",
+    Hmac: "an HMAC of the body in a header.",
+    Bearer: "`Authorization: Bearer` and a token.",
+}
 
 
 def _event(source: Source, stage: FunnelStage) -> dict[str, Any]:

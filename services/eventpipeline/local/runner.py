@@ -15,7 +15,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ import psutil
 from eventpipeline.local import nats, postgres, workloads
 from eventpipeline.local.datadir import Child, DataDir, Run, rotate, tail
 from eventpipeline.local.drain import drain, say_what_is_left
-from eventpipeline.local.errors import LocalError, StartFailed
+from eventpipeline.local.errors import LocalError, StartFailed, Unresolvable
 from eventpipeline.local.ports import HOST, refuse_taken, shifted
 from eventpipeline.local.program import Program
 from eventpipeline.local.supervisor import Event, OnEvent, Supervisor, ignore
@@ -48,6 +48,8 @@ class Options:
     nats_url: str | None = None
     """Servers that run already, instead of ones of our own."""
     database_url: str | None = None
+    keys_dir: Path | None = None
+    """Where the keys of senders are, as files NAME/KEY; without it, the folder keys in the data dir."""
     as_root: postgres.RootStrategy | None = None
     entry: tuple[str, ...] = workloads.ENTRY
 
@@ -118,6 +120,8 @@ async def _running(
 ) -> AsyncIterator[Running]:
     pipeline = workloads.resolved(pipeline, nats_url=options.nats_url, database_url=options.database_url)
     data = DataDir(options.data_dir)
+    if fault := workloads.missing_keys(pipeline, _keys(options, data), os.environ):
+        raise Unresolvable(fault)
     with data.locked():
         await _end_leftovers(data, on_event)
         run = _prepare(_fitting(pipeline, data, on_event), options, data, supervisor)
@@ -135,6 +139,10 @@ async def _running(
         finally:
             await run.stop()
             data.clear_run()
+
+
+def _keys(options: Options, data: DataDir) -> Path:
+    return (options.keys_dir or data.root / "keys").absolute()
 
 
 def _fitting(pipeline: EventPipeline, data: DataDir, on_event: OnEvent) -> EventPipeline:
@@ -168,7 +176,8 @@ def _prepare(pipeline: EventPipeline, options: Options, data: DataDir, superviso
         database_url=database_url,
     )
     collector_of = functools.partial(workloads.collector_of, pipeline, addresses=addresses)
-    return Running(the_plan, collector_of, info, options, data, cluster, supervisor)
+    key_variables = workloads.keys_in(pipeline, os.environ)
+    return Running(the_plan, collector_of, info, options, data, cluster, supervisor, key_variables)
 
 
 class Running:
@@ -176,7 +185,7 @@ class Running:
 
     def __init__(
         self, the_plan: Plan, collector_of: Callable[[str], Workload], info: Run, options: Options, data: DataDir,
-        cluster: postgres.Postgres | None, supervisor: Supervisor,
+        cluster: postgres.Postgres | None, supervisor: Supervisor, key_variables: Mapping[str, str],
     ) -> None:  # fmt: skip
         self.plan = the_plan
         self._collector_of = collector_of
@@ -192,6 +201,7 @@ class Running:
         self._data = data
         self._cluster = cluster
         self._supervisor = supervisor
+        self._keys, self._key_variables = _keys(options, data), key_variables
 
     def pids(self) -> dict[str, int]:
         """The pid of each program that runs at this moment, by name."""
@@ -284,7 +294,11 @@ class Running:
         self._supervisor.start(program)
 
     def _start_service(self, workload: Workload, port: int) -> None:
-        self._start(workloads.service(workload, port=port, log=self._data.log(workload.name), entry=self._entry))
+        program = workloads.service(
+            workload, port=port, log=self._data.log(workload.name), entry=self._entry, keys=self._keys,
+            environ=self._key_variables,
+        )  # fmt: skip
+        self._start(program)
 
     async def _owner_task(self, command: str) -> None:
         log = self._data.log(command)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from eventpipeline.authentication import variable
 from eventpipeline.local.errors import Unresolvable
 from eventpipeline.local.ports import HOST
 from eventpipeline.local.probe import answers_200
 from eventpipeline.local.program import Program, python
 from eventpipeline.plan import NATS_PORT, POSTGRES_PORT, Addresses, Plan, Workload, plan
-from eventpipeline.settings import MaintainSettings
+from eventpipeline.settings import GatewaySettings, MaintainSettings
 from eventpipeline.spec import EventPipeline, EventPipelineSpec, ExternalNats, SourceRef, Stream, quantity_bytes
 
 NATS, NATS_MONITOR, POSTGRES = "nats", "nats-monitor", "postgres"
@@ -73,16 +74,49 @@ def service_ports(plan: Plan) -> dict[str, int]:
     return {workload.name: workload.settings.port for workload in plan.workloads}
 
 
-def service(workload: Workload, *, port: int, log: Path, entry: tuple[str, ...] = ENTRY) -> Program:
-    """A service on loopback, which does not wait for load balancers when it stops."""
-    settings = workload.settings.model_copy(
-        update={"host": HOST, "port": port, "environment": "development", "drain_seconds": 0.0}
-    )
+def missing_keys(pipeline: EventPipeline, keys: Path, environ: Mapping[str, str]) -> str | None:
+    """What to do about a key of a sender that is neither a file in `keys` nor in `environ`; None where all are."""
+    for name, authentication in pipeline.spec.authentication.items():
+        for reference in authentication.references:
+            file = keys / reference.name / reference.key
+            if not file.is_file() and variable(reference) not in environ:
+                return (
+                    f"the source {name} needs the key {reference.key!r} of {reference.name!r}: put it into the file "
+                    f"{file}, or into the environment variable {variable(reference)}"
+                )
+    return None
+
+
+def keys_in(pipeline: EventPipeline, environ: Mapping[str, str]) -> dict[str, str]:
+    """Those of the keys of senders that are in `environ`."""
+    references = (one for authentication in pipeline.spec.authentication.values() for one in authentication.references)
+    names = {variable(reference) for reference in references}
+    return {name: environ[name] for name in sorted(names) if name in environ}
+
+
+def service(
+    workload: Workload,
+    *,
+    port: int,
+    log: Path,
+    entry: tuple[str, ...] = ENTRY,
+    keys: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Program:
+    """A service on loopback, which does not wait for load balancers when it stops.
+
+    A gateway finds the keys of senders in the folder `keys`, or in `environ`.
+    """
+    changes: dict[str, object] = {"host": HOST, "port": port, "environment": "development", "drain_seconds": 0.0}
+    given: Mapping[str, str] = {}
+    if isinstance(workload.settings, GatewaySettings) and workload.settings.authentication:
+        changes["keys_dir"], given = str(keys), environ or {}
+    settings = workload.settings.model_copy(update=changes)
     return Program(
         name=workload.name,
         argv=(*entry, *workload.command),
         log=log,
-        env=_unbuffered(settings.environ()),
+        env=_unbuffered({**given, **settings.environ()}),
         ready=answers_200(port, "/readyz"),
         live=answers_200(port, "/livez"),
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -23,6 +23,10 @@ from eventpipeline.publisher.ledger import Ledger, Refusal, Request
 WEBHOOK = "/webhook/events"
 _COPY_DELAY = (1, 5)
 """A copy is posted together with the batch that comes so many later."""
+
+
+def _unsigned(_body: bytes) -> Mapping[str, str]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Options:
     """Unanswered requests that are held in memory, 22 MB each at most; above it the next batch is late."""
     timeout: float = 60.0
     """Seconds of silence after which an answer is given up."""
+    sign: Callable[[bytes], Mapping[str, str]] = _unsigned
+    """The headers that prove who sends a body; a copy is signed anew."""
 
 
 def webhook(url: str) -> str:
@@ -159,9 +165,8 @@ class _Run:
             latency=0.0,
         )
         try:
-            response = await self._client.post(
-                self._ledger.url, content=batch.body, headers={"content-type": "application/json"}
-            )
+            headers = {"content-type": "application/json", **self._options.sign(batch.body)}
+            response = await self._client.post(self._ledger.url, content=batch.body, headers=headers)
             request = _answered(request, response)
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             request = replace(request, sent=False, failure=_text(error))

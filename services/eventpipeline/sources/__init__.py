@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import yaml
+from pydantic import BaseModel
 
 from eventpipeline.sources.declaration import Average, Declaration, Distribution, Source, SourceName, Transactions
 from eventpipeline.sources.schema import FUNNEL_STAGES, FunnelStage, Schema
@@ -23,8 +24,8 @@ __all__ = [
 ]  # fmt: skip
 
 BUILT_IN: tuple[str, ...] = ("facebook", "tiktok")
-RESERVED: tuple[str, ...] = ("unknown", "other")
-"""Names that mean something else in metrics and reports."""
+RESERVED: tuple[str, ...] = ("unknown", "other", "events")
+"""Names that mean something else in metrics, reports and paths."""
 
 
 @cache
@@ -45,10 +46,7 @@ def load(names: Sequence[str], declarations: Mapping[str, Declaration] | None = 
     return tuple(declared[name].named(name) if name in declared else built_in(name) for name in names)
 
 
-def written(declarations: Mapping[str, Declaration]) -> str:
-    """The JSON text in which declarations travel in an environment variable."""
-    dumped = {
-        name: declaration.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-        for name, declaration in declarations.items()
-    }
+def written(parts: Mapping[str, BaseModel]) -> str:
+    """The JSON text in which parts of a resource, by source, travel in an environment variable."""
+    dumped = {name: part.model_dump(mode="json", by_alias=True, exclude_defaults=True) for name, part in parts.items()}
     return json.dumps(dumped, ensure_ascii=False, separators=(",", ":"))
