@@ -11,6 +11,7 @@ from eventpipeline.local import Options, Running, running
 from eventpipeline.local.supervisor import Event
 from eventpipeline.settings import StreamSettings
 from eventpipeline.spec import EventPipeline
+from eventpipeline.stream import acknowledge
 from servers import free_offset, nats_server, postgres_server
 from stored import assert_holds, facebook, parsed, tiktok
 
@@ -81,6 +82,35 @@ async def test_a_run_that_ends_before_all_is_stored_leaves_the_rest_to_the_next(
                 assert (await stream.sources())["tiktok"] == 1
         assert any(event.kind == "stopped" and event.name == "tiktok-collector" for event in told)
         assert not run.pids()
+
+
+async def test_a_source_whose_declaration_is_gone_too_is_left_until_it_comes_back(tmp_path: Path) -> None:
+    told: list[Event] = []
+    options = Options(tmp_path / "data", port_offset=free_offset(), entry=STUB)
+
+    def notes() -> list[str]:
+        return [event.detail for event in told if event.kind == "note" and event.name == "shop"]
+
+    async with (
+        running(pipeline(ONLY_FACEBOOK), options) as run,
+        streaming(run.nats_url, "", **limits(run)) as stream,
+    ):
+        await publish(stream, FACEBOOK, source="shop")
+
+    async with (
+        running(pipeline(ONLY_FACEBOOK), options, told.append) as run,
+        streaming(run.nats_url, "", **limits(run)) as stream,
+    ):
+        await eventually(notes, "that it is said")
+        assert "1 message of it cannot be stored; put it back" in notes()[0]
+        assert (await stream.sources())["shop"] == 1
+        puller = await stream.puller("shop")
+        await acknowledge(await puller.fetch(1, 2**20, 1.0))
+
+    told.clear()
+    async with running(pipeline(ONLY_FACEBOOK), options, told.append):
+        await eventually(notes, "that it is gone")
+    assert "everything of it is stored" in notes()[0]
 
 
 async def test_on_a_server_of_others_nothing_is_dropped(tmp_path: Path) -> None:
