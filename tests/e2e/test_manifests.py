@@ -19,7 +19,7 @@ from eventpipeline.publisher import Observer, Options, judge, publish
 
 FOLDER = ROOT / "manifests"
 PRODUCTION = "production.yaml"
-TOGETHER = (("minimal.yaml", "second-namespace.yaml"), ("two-pipelines.yaml",), ("external.yaml",))
+TOGETHER = (("minimal.yaml", "second-namespace.yaml"), ("two-pipelines.yaml",), ("external.yaml", "webshop.yaml"))
 """What is applied at one time; a second namespace is one only beside a first."""
 SMALL = {"resources": {"requests": {"cpu": "20m", "memory": "96Mi"}}}
 SMALLER: Overlay = {
