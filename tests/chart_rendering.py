@@ -90,6 +90,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         ]
     },
     "monitoring": {"monitoring": {"serviceMonitor": True, "dashboards": True, "alerts": True}},
+    "backup": {"store": {"postgres": {"backup": {"claimName": "vault", "schedule": "5 4 * * 0", "keep": 3}}}},
     "deleted with it": {"deletionPolicy": "Delete", "paused": True},
 }  # fmt: skip
 """Every field of the spec at least once."""

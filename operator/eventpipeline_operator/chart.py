@@ -237,6 +237,7 @@ def _postgres(pipeline: EventPipeline, the_plan: Plan, collectors: Sequence[v.Co
         persistence=v.Persistence(size=spec.storage, storage_class_name=spec.storage_class_name),
         max_connections=_connections(the_plan, collectors),
         max_wal_size=f"{min(4096, max(80, server.storage_bytes // 5 // MIB))}MB",
+        backup=spec.backup,
         resources=_POSTGRES,
         pod_annotations=_notes(postgres=extras.hashes.postgres),
         image=extras.postgres_image or v.POSTGRES_IMAGE,

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from eventpipeline.authentication import KEY_PATTERN
 from eventpipeline.models import DnsName, Model
-from eventpipeline.spec import Autoscaling, ByteQuantity, Ingress, Monitoring, Resources
+from eventpipeline.spec import Autoscaling, Backup, ByteQuantity, Ingress, Monitoring, Resources
 
 Environment = dict[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")], str]
 Annotations = dict[str, str]
@@ -102,6 +102,7 @@ class Postgres(Model):
     max_connections: int = Field(default=100, ge=20)
     shared_buffers: PostgresSize = "256MB"
     max_wal_size: PostgresSize = "4096MB"
+    backup: Backup | None = Field(default=None, description="Without it there are no backups.")
     resources: Resources = Resources()
     pod_annotations: Annotations = Field(default={})
 

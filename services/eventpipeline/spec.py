@@ -285,6 +285,21 @@ class Stream(Model):
         return None if self.external else (self.nats or ManagedNats())
 
 
+class Backup(Model):
+    """Backups of the Postgres that runs for this pipeline, onto a volume of their own."""
+
+    claim_name: DnsName = Field(
+        description="A PersistentVolumeClaim in the pipeline's namespace; choose one that outlives the database's disk."
+    )
+    schedule: str = Field(
+        default="17 3 * * *",
+        pattern=r"^\S+( \S+){4}$",
+        max_length=100,
+        description="When, as cron writes it: minute, hour, day of month, month, day of week.",
+    )
+    keep: int = Field(default=7, ge=1, le=1000, description="How many of the newest are kept.")
+
+
 class ManagedPostgres(Model):
     """A Postgres that the operator runs for this pipeline alone."""
 
@@ -294,6 +309,7 @@ class ManagedPostgres(Model):
     storage_class_name: DnsName | None = Field(
         default=None, description="The StorageClass of the volume; without it, the cluster's default. Cannot change."
     )
+    backup: Backup | None = Field(default=None, description="Without it there are no backups.")
 
 
 class ExternalPostgres(Model):

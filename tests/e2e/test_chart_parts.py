@@ -92,7 +92,7 @@ def test_migrate_and_maintain_run_as_the_owner_and_nobody_else_does(variant: str
         else:
             assert own == migrate.database_url
     for name, container in charts.containers(charts.objects(variant)):
-        if not name.endswith(("/migrate", "/maintain")):
+        if not name.endswith(("/migrate", "/maintain", "/backup", "/restore")):
             assert "owner" not in str(container.get("env", [])), name
 
 
@@ -199,7 +199,7 @@ def test_services_stop_without_a_refused_request(variant: str) -> None:
 @every_variant
 def test_spread_is_wished_for_not_demanded(variant: str) -> None:
     for name, template in charts.templates(charts.objects(variant)):
-        if not name.endswith("-maintain"):
+        if not name.endswith(("-maintain", "-backup", "-restore")):
             constraints = template["spec"]["topologySpreadConstraints"]
             assert {constraint["whenUnsatisfiable"] for constraint in constraints} == {"ScheduleAnyway"}
 
@@ -362,3 +362,22 @@ def test_connections_are_counted_in_steps() -> None:
 
 def test_resources_of_a_pipeline_are_completed() -> None:
     assert chart.completed(chart._COLLECTOR, chart._COLLECTOR) == chart._COLLECTOR
+
+
+def test_backups_go_to_the_claim_and_a_restore_waits_to_be_asked_for() -> None:
+    found = charts.objects("backup")
+    for name, asleep in (("backup", None), ("restore", True)):
+        job = charts.one(found, "CronJob", name)
+        assert job["spec"].get("suspend") is asleep
+        assert job["spec"]["schedule"] == "5 4 * * 0"
+        pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        assert {"name": "backups", "persistentVolumeClaim": {"claimName": "vault"}} in pod["volumes"]
+        (container,) = pod["containers"]
+        environment = {one["name"]: one.get("value") for one in container["env"]}
+        assert environment["DATABASE_URL"].startswith("postgresql://eventpipeline_owner:")
+        assert environment.get("KEEP") == ("3" if name == "backup" else None)
+        assert environment.get("BACKUP") == ("latest" if name == "restore" else None)
+    assert "pg_dump" in charts.one(found, "ConfigMap", "backup")["data"]["backup.sh"]
+    for other in ("minimal", "external"):
+        names = {item["metadata"]["name"] for item in charts.objects(other)}
+        assert not names & {f"{charts.NAME}-backup", f"{charts.NAME}-restore"}

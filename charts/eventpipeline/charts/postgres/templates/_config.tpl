@@ -117,3 +117,42 @@ passwd: |
   root:x:0:0:root:/root:/bin/sh
   postgres:x:999:999::/var/lib/postgresql:/bin/sh
 {{- end }}
+
+{{- define "postgres.backup" -}}
+# Writes a backup named after the time at which it began, and drops the oldest ones beyond those that are kept.
+set -eu
+umask 077
+cd "$BACKUPS"
+rm -f ./*.unfinished
+file=$(date -u +%Y-%m-%dT%H:%M:%SZ).dump
+pg_dump --dbname="$DATABASE_URL" --format=custom --file="$file.unfinished"
+pg_restore --list "$file.unfinished" > /dev/null
+sync
+mv "$file.unfinished" "$file"
+sync
+set -- ./*.dump
+while [ $# -gt "$KEEP" ]; do
+  rm -- "$1"
+  shift
+done
+echo "wrote $file; $# are kept"
+{{ end }}
+
+{{- define "postgres.restore" -}}
+# Puts the database back to the backup that BACKUP names, or to the latest one: as a whole, or not at all.
+set -eu
+cd "$BACKUPS"
+if [ "$BACKUP" = latest ]; then
+  for file in ./*.dump; do :; done
+else
+  file=./${BACKUP%.dump}.dump
+fi
+if [ ! -f "$file" ]; then
+  echo "there is no backup ${file#./}; there are:" >&2
+  ls >&2
+  exit 1
+fi
+pg_restore --dbname="$DATABASE_URL" --clean --if-exists --no-owner --single-transaction --exit-on-error "$file"
+time=${file#./}
+echo "restored $file; what came since is on the stream: eventpipeline replay --from ${time%.dump}"
+{{ end }}
