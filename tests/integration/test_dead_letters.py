@@ -126,6 +126,7 @@ async def command(run: Running, *arguments: object) -> tuple[int, str]:
         (("replay", "--set", "nonsense"), "write the place and the value"),
         (("replay", "--rate", "0"), "--rate must be above 0"),
         (("replay", "--patch", "/does/not/exist"), "No such file"),
+        (("replay", "--sign", "bearer"), "--sign and --key-file are given together"),
         (("drop",), "say which dead letters to drop"),
         (("drop", "some-id", "--source", "facebook"), "either ids or a selection"),
     ],

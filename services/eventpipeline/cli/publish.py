@@ -25,6 +25,8 @@ from eventpipeline.publisher.observe import Observation, ObserveError
 from eventpipeline.publisher.verify import Verdict
 from eventpipeline.signatures import read_key, signed
 
+SignatureKind = Literal["meta", "tiktok", "standardWebhooks", "hmac", "bearer"]
+
 
 def publish(
     url: str = "http://127.0.0.1:3000",
@@ -37,7 +39,7 @@ def publish(
     corrupt: float = 0.1,
     duplicates: float = 0.0,
     wait: bool = False,
-    sign: Literal["meta", "tiktok", "standardWebhooks", "hmac", "bearer"] | None = None,
+    sign: SignatureKind | None = None,
     key_file: Path | None = None,
     verify: bool = False,
     ledger: Path | None = None,
@@ -90,7 +92,7 @@ def publish(
     try:
         options = Options(
             seconds=seconds, rate=rate or math.inf, batch=_sizes(batch), seed=seed, corrupt=corrupt,
-            duplicates=duplicates, wait=wait, sign=_signer(sign, key_file),
+            duplicates=duplicates, wait=wait, sign=signer(sign, key_file),
         )  # fmt: skip
         if not rate and not wait:
             raise CommandError("--rate 0 sends as fast as answers come, so it needs --wait")
@@ -115,7 +117,8 @@ def publish(
     return 0 if answered and (verdict is None or verdict.ok) else 1
 
 
-def _signer(kind: str | None, key_file: Path | None) -> Callable[[bytes], Mapping[str, str]]:
+def signer(kind: SignatureKind | None, key_file: Path | None) -> Callable[[bytes], Mapping[str, str]]:
+    """What gives a body the headers that prove who sends it; none without a kind. Raises CommandError."""
     if kind is None and key_file is None:
         return Options.sign
     if kind is None or key_file is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +15,7 @@ from cyclopts import Parameter
 from eventpipeline.cli.connection import DATA_DIR, delete, gateway_url, reporter_url
 from eventpipeline.cli.letters import ALL, Selected, identities, letter, payload
 from eventpipeline.cli.output import CommandError, OutputFormat, console, fail, print_json, print_table
+from eventpipeline.cli.publish import SignatureKind, signer
 from eventpipeline.events import EventValidator, fault_without_source, source_of
 from eventpipeline.mend import MendError, Mending
 from eventpipeline.sources import BUILT_IN, load
@@ -31,6 +32,8 @@ def replay(
     rate: float = 500.0,
     dry_run: bool = False,
     drop: bool = False,
+    sign: SignatureKind | None = None,
+    key_file: Path | None = None,
     output: OutputFormat = "table",
     url: str | None = None,
     gateway: str | None = None,
@@ -55,6 +58,10 @@ def replay(
         Mend and check only; send nothing.
     drop
         Drop the dead letters whose events were accepted.
+    sign
+        How to prove who sends, where the gateway asks for it; a key is of one source, so give --source too.
+    key_file
+        The file with the key for --sign.
     output
         `table` for people, `json` for scripts.
     url
@@ -69,7 +76,10 @@ def replay(
             raise CommandError("--rate must be above 0")
         mending = Mending.of(set_, patch.read_bytes() if patch else None)
         reporter = reporter_url(url, data_dir)
-        done = _Replay(reporter, gateway_url(gateway, data_dir), mending, rate, dry_run=dry_run, drop=drop)
+        done = _Replay(
+            reporter, gateway_url(gateway, data_dir), mending, rate, signer(sign, key_file),
+            dry_run=dry_run, drop=drop,
+        )  # fmt: skip
         with console.status("Replaying") as shown:
             done.all(identities(reporter, selected, ids), shown.update)
     except (CommandError, MendError, OSError) as error:
@@ -100,6 +110,7 @@ class _Replay:
     gateway: str
     mending: Mending
     rate: float
+    sign: Callable[[bytes], Mapping[str, str]]
     dry_run: bool
     drop: bool
     accepted: list[str] = field(default_factory=list)
@@ -153,7 +164,7 @@ class _Replay:
     def _post(self, ready: Sequence[_Ready]) -> dict[int, dict[str, Any]]:
         """What the gateway refuses all the same, by index. Raises CommandError where it takes nothing."""
         body = b"[" + b",".join(one.event for one in ready) + b"]"
-        headers = {"content-type": "application/json"}
+        headers = {"content-type": "application/json", **self.sign(body)}
         try:
             answer = httpx2.post(
                 f"{self.gateway}/webhook/events", content=body, headers=headers, timeout=60.0, trust_env=False
