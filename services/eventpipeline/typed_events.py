@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Union
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from eventpipeline.sources import FUNNEL_STAGES, FunnelStage, Schema, Source
+from eventpipeline.sources import FunnelStage, Schema, Source
 
 _NUMBERS: Mapping[str, type] = {"integer": int, "number": float}
 
@@ -26,7 +26,7 @@ def decoder(source: Source, patterns: Mapping[str, str], max_number: int) -> Cal
     """
     # In Python `$` is also before a newline that ends the text.
     exact = {name: pattern.removesuffix("$") + r"\Z" for name, pattern in patterns.items()}
-    types = tuple(_event(source, stage, exact, max_number) for stage in FUNNEL_STAGES)
+    types = tuple(_event(source, stage, exact, max_number) for stage in source.stages)
     return msgspec.json.Decoder(list[Union[types]]).decode  # type: ignore[valid-type]  # noqa: UP007
 
 
@@ -38,6 +38,9 @@ def _event(source: Source, stage: FunnelStage, patterns: Mapping[str, str], max_
         "eventType": (_one_of(source.event_types_of(stage)), True),
         "data": (_type(source.schema_of(stage), patterns, max_number), True),
     }
+    if len(source.stages) == 1:
+        # A tag that tells nothing apart may be missing.
+        return _struct(members | {"funnelStage": (Literal[stage], True)})
     return _struct(members, tag_field="funnelStage", tag=stage)
 
 

@@ -156,6 +156,8 @@ def test_many_events_at_once_are_judged_as_each_alone(seed: int) -> None:
     source = random_source(rng)
     validator = EventValidator(source)
     events = [json.dumps(random_event(rng, source, f"e-{index}")).encode() for index in range(30)]
+    for whole in [*map(json.loads, events)]:
+        events += [json.dumps({name: whole[name] for name in whole if name != left_out}).encode() for left_out in whole]
     events += [event.replace(b"null", b"[1]", 1).replace(b'"y', b'"' + b"y" * 300, 1) for event in events]
     together = [event for event in events if validator.all_valid(b"[" + event + b"]")]
     assert [event for event in together if validator.fault(event)] == []
@@ -173,6 +175,10 @@ def test_a_source_may_have_one_stage_only() -> None:
     rejection = validator.fault(json.dumps(visit("v-1")).encode())
     assert rejection
     assert [(fault["loc"], fault["msg"]) for fault in rejection.detail] == [(["funnelStage"], "must be 'bottom'")]
+    without = {name: value for name, value in order("o-1").items() if name != "funnelStage"}
+    assert validator.fault(json.dumps(without).encode())
+    assert not validator.all_valid(json.dumps([without]).encode())
+    assert validator.all_valid(json.dumps([order("o-1")]).encode())
 
 
 def test_metrics_begin_with_the_name_or_what_is_given() -> None:
