@@ -21,6 +21,7 @@ from eventpipeline.sources.declaration import (
     PREFIX_PATTERN,
     SOURCE_NAME_PATTERN,
 )
+from eventpipeline.sources.mapping import EVENTS_PATTERN, WITHIN_PATTERN
 from eventpipeline.sources.schema import POINTER_PATTERN, Schema
 from eventpipeline.spec import (
     API_VERSION,
@@ -45,6 +46,8 @@ _PATTERNS = {
     SOURCE_NAME_PATTERN: "must be at most 32 lower-case letters, digits and '-', and begin with a letter: web-shop",
     EVENT_TYPE_PATTERN: "must be letters, digits and ._:/- only, such as order.paid",
     POINTER_PATTERN: "must be a JSON Pointer into data of letters, digits, _ and -, such as /user/userId",
+    EVENTS_PATTERN: "must be a JSON Pointer in which * is each element of an array, such as /entry/*/changes/*",
+    WITHIN_PATTERN: "must be a JSON Pointer of letters, digits, _ and -, such as /value, or empty for the whole",
     PREFIX_PATTERN: "must be lower-case letters, digits and _, such as shop_collector",
     DIMENSION_PATTERN: "must be letters and digits, and begin with a lower-case one, such as averageAge",
 }
@@ -97,11 +100,7 @@ def load(path: Path) -> tuple[EventPipeline, ...]:
             found.append(EventPipeline.model_validate(document))
         except ValidationError as error:
             faults = list(flattened(error.errors()))
-            # A list whose items are all wrong also counts as empty, which helps nobody.
-            faulty = {fault["loc"][: len(fault["loc"]) - depth] for fault in faults for depth in (1, 2)}
-            mistakes += [
-                _mistake(fault, node) for fault in faults if fault["type"] != "too_short" or fault["loc"] not in faulty
-            ]
+            mistakes += [_mistake(fault, node) for fault in faults if not _follows(fault, faults)]
     if not found and not mistakes:
         mistakes = [Mistake("", f"holds no document of kind {KIND}")]
     if mistakes:
@@ -112,6 +111,13 @@ def load(path: Path) -> tuple[EventPipeline, ...]:
 def _not_yaml(error: Exception) -> Mistake:
     mark = getattr(error, "problem_mark", None)
     return Mistake("", f"is not YAML: {getattr(error, 'problem', None) or error}", mark.line + 1 if mark else None)
+
+
+def _follows(fault: ErrorDetails, faults: Sequence[ErrorDetails]) -> bool:
+    """Whether a list is called too short only because its items are wrong, which helps nobody."""
+    place = fault["loc"]
+    within = (other["loc"] for other in faults if other is not fault)
+    return fault["type"] == "too_short" and any(other[: len(place)] == place for other in within)
 
 
 def explained(error: ValidationError) -> list[Mistake]:

@@ -114,7 +114,9 @@ PROTECTED = [name for name in SOURCES if name in AUTHENTICATION]
 def test_who_signs_is_let_in(door: Door, source: str, path: str) -> None:
     sent = body(source, f"in-{path[0]}")
     answer = door.post(source if path == "its own" else "events", sent, door.signed(source, sent))
-    assert (answer.status_code, answer.json()["accepted"]) == (202, 1)
+    # Meta and TikTok take anything but 200 for a failure.
+    wanted = 200 if path == "its own" and source in ("facebook", "tiktok") else 202
+    assert (answer.status_code, answer.json()["accepted"]) == (wanted, 1)
 
 
 @pytest.mark.parametrize("source", PROTECTED)
@@ -168,7 +170,7 @@ def taken_from_dead(door: Door) -> list[Any]:
 def test_a_signature_is_over_the_bytes_as_they_came(door: Door) -> None:
     sent = gzip.compress(body("facebook", "packed"))
     headers = door.signed("facebook", sent)
-    assert door.post("facebook", sent, headers | {"content-encoding": "gzip"}).status_code == 202
+    assert door.post("facebook", sent, headers | {"content-encoding": "gzip"}).status_code == 200
     plain = door.signed("facebook", body("facebook", "packed"))
     assert door.post("facebook", sent, plain | {"content-encoding": "gzip"}).status_code == 401
 
@@ -186,7 +188,7 @@ def test_what_is_not_signed_is_not_decompressed(door: Door) -> None:
 def test_a_large_body_is_signed_too(door: Door) -> None:
     sent = b"[" + b",".join([body("facebook", f"large-{index}")[1:-1] for index in range(8000)]) + b"]"
     answer = door.post("facebook", sent, door.signed("facebook", sent))
-    assert (answer.status_code, answer.json()["accepted"]) == (202, 8000)
+    assert (answer.status_code, answer.json()["accepted"]) == (200, 8000)
 
 
 def test_the_standard_webhooks_package_as_the_sender(door: Door) -> None:
@@ -207,10 +209,12 @@ def test_a_path_takes_its_own_source_only(door: Door) -> None:
     both = text([event("facebook", event_id="own"), event("tiktok", event_id="foreign")])
     for path in ("facebook", "events"):
         answer = door.post(path, both, door.signed("facebook", both))
-        assert (answer.status_code, answer.json()["accepted"], answer.json()["rejected"]) == (202, 1, 1)
+        assert answer.status_code == (202 if path == "events" else 200)
+        assert (answer.json()["accepted"], answer.json()["rejected"]) == (1, 1)
         assert answer.json()["errors"][0]["reason"] == "unknown_source"
     only = text([event("tiktok", event_id="foreign")])
-    assert door.post("facebook", only, door.signed("facebook", only)).status_code == 422
+    answer = door.post("facebook", only, door.signed("facebook", only))
+    assert (answer.status_code, answer.json()["accepted"], answer.json()["rejected"]) == (200, 0, 1)
 
 
 def test_what_is_open_is_open_at_both_paths(door: Door) -> None:
@@ -256,18 +260,18 @@ def test_keys_rotate_without_a_refused_request(door: Door) -> None:
         sent = body("facebook", "rotated")
         return door.post("facebook", sent, door.signed("facebook", sent, key)).status_code
 
-    assert (send("meta-secret"), send("meta-next"), send("meta-third")) == (202, 202, 401)
+    assert (send("meta-secret"), send("meta-next"), send("meta-third")) == (200, 200, 401)
     door.put("meta-app/secret", "meta-third")
-    wait_for(lambda: send("meta-third") == 202, what=lambda: "the new key is known", seconds=10)
-    assert send("meta-next") == 202
+    wait_for(lambda: send("meta-third") == 200, what=lambda: "the new key is known", seconds=10)
+    assert send("meta-next") == 200
     assert send("meta-secret") == 401
     door.put("meta-app/next", None)
     wait_for(lambda: send("meta-next") == 401, what=lambda: "the old key is forgotten", seconds=10)
-    assert send("meta-third") == 202
+    assert send("meta-third") == 200
     assert "next of meta-app" in door.gateway.client.get("/readyz").json()["checks"]["keys"]
     door.put("meta-app/next", KEYS["meta-app/next"])
     door.put("meta-app/secret", KEYS["meta-app/secret"])
-    wait_for(lambda: send("meta-secret") == 202, what=lambda: "as before", seconds=10)
+    wait_for(lambda: send("meta-secret") == 200, what=lambda: "as before", seconds=10)
     wait_for(lambda: door.gateway.client.get("/readyz").json()["checks"]["keys"] == "ok", what=lambda: "ok", seconds=10)
 
 
@@ -287,8 +291,8 @@ def test_without_a_key_senders_are_told_to_come_again(door: Door) -> None:
     assert door.post("tiktok", sent, door.signed("tiktok", sent)).status_code == 503, "an empty key is none"
     door.put("tiktok-app/secret", KEYS["tiktok-app/secret"])
     wait_for(
-        lambda: door.post("tiktok", sent, door.signed("tiktok", sent)).status_code == 202,
-        what=lambda: "202", seconds=10,
+        lambda: door.post("tiktok", sent, door.signed("tiktok", sent)).status_code == 200,
+        what=lambda: "200", seconds=10,
     )  # fmt: skip
 
 
@@ -322,4 +326,4 @@ def test_keys_may_be_in_the_environment(tmp_path: Path, shared_nats: str) -> Non
         answer = gateway.client.post(
             "/webhook/facebook", content=sent, headers={"content-type": "application/json", **headers}
         )
-        assert answer.status_code == 202
+        assert answer.status_code == 200

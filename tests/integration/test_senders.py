@@ -72,7 +72,7 @@ def test_keys_in_files_and_in_the_environment(tmp_path: Path) -> None:
         headers = {"content-type": "application/json"}
         proof = signed(how, read_key(how, b"s3cret"), body, now=time.time(), identity="")
         assert httpx2.post(f"{url}/facebook", content=body, headers=headers).status_code == 401
-        assert httpx2.post(f"{url}/facebook", content=body, headers={**headers, **proof}).status_code == 202
+        assert httpx2.post(f"{url}/facebook", content=body, headers={**headers, **proof}).status_code == 200
         query = {"hub.mode": "subscribe", "hub.verify_token": "verify-me", "hub.challenge": "42"}
         assert httpx2.get(f"{url}/facebook", params=query).text == "42"
         assert httpx2.get(f"http://127.0.0.1:{3000 + offset}/readyz").json()["checks"]["keys"] == "ok"

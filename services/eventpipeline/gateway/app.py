@@ -27,6 +27,7 @@ from eventpipeline.gateway.cloudevents import Fault, Translator
 from eventpipeline.gateway.door import Door, Visitor
 from eventpipeline.gateway.ingest import NO_FAULTS, Ingest, Outcome
 from eventpipeline.gateway.keys import KeyRing
+from eventpipeline.gateway.mapped import Mapper
 from eventpipeline.gateway.metrics import GatewayMetrics
 from eventpipeline.gateway.openapi import openapi
 from eventpipeline.problems import HANDLERS, Problem
@@ -74,7 +75,8 @@ def create_app(
     )
     if settings.authentication:
         health.show("keys", door.check)
-    endpoint = _EventsEndpoint(settings, ingest, in_flight, metrics, door, Translator(sources))
+    mappers = {source.name: Mapper(source, source.mapping) for source in sources if source.mapping}
+    endpoint = _EventsEndpoint(settings, ingest, in_flight, metrics, door, Translator(sources), mappers)
     # It answers while JetStream is away: callers must get the 503, not a refused connection.
     health.show("stream", stream.check)
     return Starlette(
@@ -101,6 +103,7 @@ class _EventsEndpoint:
         metrics: GatewayMetrics,
         door: Door,
         translator: Translator,
+        mappers: Mapping[str, Mapper],
     ) -> None:
         self._settings = settings
         self._ingest = ingest
@@ -108,6 +111,7 @@ class _EventsEndpoint:
         self._metrics = metrics
         self._door = door
         self._translator = translator
+        self._mappers = mappers
 
     async def get(self, request: Request) -> Response:
         """Meta's verification of the endpoint."""
@@ -141,7 +145,7 @@ class _EventsEndpoint:
             except StreamUnavailable as error:
                 raise Problem(503, str(error), retry_after=_RETRY_AFTER_AWAY) from error
         request.state.log = {"accepted": outcome.accepted, "rejected": outcome.rejected}
-        return _answer(outcome, identity)
+        return _answer(outcome, identity, as_platforms_want=visitor.platform)
 
     async def _events(self, request: Request, body: Body, text: bytes) -> tuple[Sequence[Any], Mapping[int, Fault]]:
         """The events of a body, CloudEvents translated, and what is wrong with those that could not be."""
@@ -155,7 +159,10 @@ class _EventsEndpoint:
             # Made one by one in Python: in a thread, so that others get their turn.
             several = await events_of(text, JSON)
             return await asyncio.to_thread(self._translator.translated, several, source)
-        return await events_of(text, body.media_type), NO_FAULTS
+        events = await events_of(text, body.media_type)
+        if mapper := self._mappers.get(source or ""):
+            return await asyncio.to_thread(mapper.events, events)
+        return events, NO_FAULTS
 
     async def options(self, request: Request) -> Response:
         """The handshake of CloudEvents, before a sender delivers."""
@@ -174,15 +181,21 @@ class _EventsEndpoint:
         return await self._door.admit(visitor, raw), await body.decoded(raw)
 
 
-def _answer(outcome: Outcome, identity: str) -> Response:
+def _answer(outcome: Outcome, identity: str, *, as_platforms_want: bool) -> Response:
+    """What became of the events.
+
+    Meta and TikTok take anything but 200 for a failure, and send the whole again for hours, or give up for good; what
+    was wrong with an event is kept as a dead letter, and no other try would mend it.
+    """
     counts: dict[str, Any] = {
         "accepted": outcome.accepted,
         "rejected": outcome.rejected,
         "errors": sorted(outcome.errors, key=itemgetter("index")),
     }
-    if outcome.rejected and not outcome.accepted:
+    if outcome.rejected and not outcome.accepted and not as_platforms_want:
         return Problem(422, "every event is invalid; see errors", **counts).response()
-    return Response(orjson.dumps({**counts, "correlationId": identity}), 202, media_type="application/json")
+    status = 200 if as_platforms_want else 202
+    return Response(orjson.dumps({**counts, "correlationId": identity}), status, media_type="application/json")
 
 
 class _Unread(Response):

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 from starlette.datastructures import Headers, QueryParams
 
-from eventpipeline.authentication import Authentication, Bearer, Meta, RateLimit
+from eventpipeline.authentication import Authentication, Bearer, Meta, RateLimit, TikTok
 from eventpipeline.events import source_of
 from eventpipeline.gateway.keys import KeyRing, KeysMissing
 from eventpipeline.gateway.metrics import GatewayMetrics
@@ -44,6 +44,11 @@ class Visitor:
     """Sources that anyone may send."""
     claims: tuple[tuple[Method, Claim, tuple[str, ...]], ...] = ()
     """What it claims, and of which sources that lets it send events."""
+
+    @property
+    def platform(self) -> bool:
+        """Whether it is Meta or TikTok, at the path of their own source."""
+        return self.label != EVERY and any(isinstance(method, Meta | TikTok) for method, _, _ in self.claims)
 
     @property
     def needs_bytes(self) -> bool:

@@ -52,6 +52,10 @@ def _event_types(declaration: Declaration) -> Iterator[Fault]:
         for index, name in enumerate(names):
             if name in names[:index]:
                 yield Fault(("eventTypes", stage, index), f"is {name!r} again; a name is given once")
+            if stage == "bottom" and declaration.mapping and name in declaration.event_types_of("top"):
+                yield Fault(
+                    ("eventTypes", stage, index), f"is {name!r}, as in top; a mapping cannot tell which is meant"
+                )
         has_schema = (declaration.schemas.top if stage == "top" else declaration.schemas.bottom) is not None
         if names and not has_schema:
             yield Fault(("schema", stage), f"is missing; eventTypes.{stage} has event types")

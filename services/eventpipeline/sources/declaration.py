@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from eventpipeline.faults import refusal
 from eventpipeline.sources.checks import faults_of
+from eventpipeline.sources.mapping import BodyMapping
 from eventpipeline.sources.schema import FUNNEL_STAGES, FunnelStage, Pointer, Schema, SourceModel
 
 SOURCE_NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$"
@@ -86,6 +87,11 @@ class Declaration(SourceModel):
         default="", pattern=PREFIX_PATTERN, max_length=64,
         description="Begins the names of its collector's metrics; without it, the source's name and _collector.",
     )  # fmt: skip
+    mapping: BodyMapping | None = Field(
+        default=None,
+        description="How a body in the form of somebody else becomes events, at the path of this source; without it, "
+        "bodies are events already.",
+    )
     event_types: EventTypes = Field(description="Its event types, by funnel stage.")
     schemas: DataSchemas = Field(alias="schema", description="What data looks like, by funnel stage.")
     user: Pointer = Field(
