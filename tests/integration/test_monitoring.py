@@ -150,8 +150,8 @@ def test_the_stats_are_what_was_answered(watched: Watched) -> None:
         for name in ("accepted", "processed", "failed")
     }
     assert counts == {"accepted": "200", "processed": "200", "failed": "2"}
-    watched.returns('sum({__name__=~".+_collector_events_accepted_total"}) == 200')
-    watched.returns('sum({__name__=~".+_collector_events_processed_total"}) == 200')
+    watched.returns('sum({__name__=~".+_events_accepted_total",component="collector"}) == 200')
+    watched.returns('sum({__name__=~".+_events_processed_total",component="collector"}) == 200')
 
 
 def test_prometheus_takes_the_alerts_and_none_fires_for_a_pipeline_that_is_well(watched: Watched) -> None:
