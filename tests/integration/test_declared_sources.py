@@ -141,6 +141,37 @@ def test_the_commands_know_it(shop: Shop) -> None:
     assert {item["source"] for item in json.loads(done.stdout)["items"]} == {"webshop"}
 
 
+def command(shop: Shop, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "eventpipeline", *arguments, "--output", "json"],
+        cwd=shop.data_dir, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+def test_what_the_stream_has_of_it_is_replayed_by_its_declaration(shop: Shop) -> None:
+    without = command(shop, "replay")
+    assert without.returncode == 1
+    assert "the stream has events of webshop" in without.stderr
+    done = command(shop, "replay", "--file", str(WEBSHOP_FILE))
+    assert done.returncode == 0, done.stderr
+    (replayed,) = [one for one in json.loads(done.stdout) if one["name"] == "webshop"]
+    assert (replayed["events"], replayed["new"], replayed["refused"]) == (9, 0, 0)
+
+
+def test_a_dead_letter_of_it_is_mended_and_replayed(shop: Shop) -> None:
+    def bad() -> list[dict[str, Any]]:
+        items = httpx2.get(f"{shop.reporter}/dead-letters").json()["items"]
+        return [letter for letter in items if letter["eventId"] == "bad"]
+
+    wait_for(lambda: len(bad()) == 1, what=lambda: "the dead letter", seconds=20)
+    (letter,) = bad()
+    again = command(shop, "dead-letters", "replay", letter["id"])
+    assert (again.returncode, len(json.loads(again.stdout)["failed"])) == (1, 1), "the gateway refuses it as before"
+    mended = command(shop, "dead-letters", "replay", letter["id"], "--set", 'data.order.total="9.99"', "--drop")
+    assert json.loads(mended.stdout)["accepted"] == [letter["id"]], mended.stderr
+    wait_for(lambda: shop.report("events", source="webshop")["total"] == 9, what=lambda: "it is counted", seconds=20)
+
+
 @pytest.fixture(scope="module")
 def one_database(shared_postgres: str) -> Iterator[str]:
     with psycopg.connect(shared_postgres, autocommit=True) as connection:

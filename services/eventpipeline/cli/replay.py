@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +14,12 @@ from cyclopts import Parameter
 
 from eventpipeline.cli.connection import DATA_DIR
 from eventpipeline.cli.output import CommandError, OutputFormat, console, fail, print_json, print_table
+from eventpipeline.cli.pipeline import pipeline_of
 from eventpipeline.collector.batches import BatchStore
 from eventpipeline.collector.metrics import CollectorMetrics
 from eventpipeline.collector.replay import Replayed, Show, replay_events, replay_letters
 from eventpipeline.settings import StreamSettings
-from eventpipeline.sources import BUILT_IN, built_in
+from eventpipeline.sources import BUILT_IN, Source, load
 from eventpipeline.store import StoreError
 from eventpipeline.store.pool import Pool, open_pool
 from eventpipeline.stream import Stream, StreamError
@@ -32,6 +33,7 @@ def replay(
     from_: Annotated[str | None, Parameter(name="--from")] = None,
     to: str | None = None,
     source: str | None = None,
+    file: Annotated[Path | None, Parameter(name=["--file", "-f"])] = None,
     output: OutputFormat = "table",
     nats_url: str | None = None,
     database_url: str | None = None,
@@ -52,6 +54,8 @@ def replay(
         Only what it took before then; by default before now.
     source
         Only this source, and no dead letters. Without it dead letters come back too, dropped ones as well.
+    file
+        The EventPipeline file, where it declares sources of its own.
     output
         `table` for people, `json` for scripts.
     nats_url
@@ -68,12 +72,13 @@ def replay(
         start, end = _instant("--from", from_), _instant("--to", to) or datetime.now(UTC)
         if start and start >= end:
             raise CommandError("--to must be later than --from")
-        if source is not None and source not in BUILT_IN:
-            raise CommandError(f"--source {source}: there are {', '.join(BUILT_IN)}")
+        known = _known(file)
+        if source is not None and source not in known:
+            raise CommandError(f"--source {source}: there are {', '.join(known)}; others are declared in a --file")
         nats, database = _addresses(nats_url, database_url, data_dir)
         prefix = os.environ.get("STREAM_PREFIX", "") if stream_prefix is None else stream_prefix
         with _shown() as show:
-            done = asyncio.run(_replay(nats, database, prefix, source, start, end, show))
+            done = asyncio.run(_replay(nats, database, prefix, known, source, start, end, show))
     except (CommandError, StreamError, StoreError) as error:
         return fail(f"{error}. Nothing is counted twice; it can be run again")
     if output == "json":
@@ -114,7 +119,14 @@ def _shown() -> Iterator[Show]:
 
 
 async def _replay(
-    nats_url: str, database_url: str, prefix: str, source: str | None, start: datetime | None, end: datetime, show: Show
+    nats_url: str,
+    database_url: str,
+    prefix: str,
+    known: Mapping[str, Source],
+    source: str | None,
+    start: datetime | None,
+    end: datetime,
+    show: Show,
 ) -> list[Replayed]:
     stream = Stream(StreamSettings(nats_url=nats_url, stream_prefix=prefix), "replay")
     pool = open_pool(database_url, name="replay", read_only=False, max_size=1)
@@ -123,8 +135,11 @@ async def _replay(
     try:
         async with asyncio.timeout(_CONNECT_SECONDS):
             await stream.connected()
-        names = BUILT_IN if source is None else (source,)
-        stores = {name: _store(name, pool) for name in names}
+        names = tuple(known) if source is None else (source,)
+        if source is None and (strange := (await stream.sources()).keys() - known.keys()):
+            listed = ", ".join(sorted(strange))
+            raise CommandError(f"the stream has events of {listed}, which a resource declares; give it with --file")
+        stores = {name: _store(known[name], pool) for name in names}
         done = [await replay_events(stream, stores[name], name, start, end, show) for name in names]
         if source is None:
             done.append(await replay_letters(stream, stores[names[0]], start, end, show))
@@ -136,8 +151,13 @@ async def _replay(
         await pool.close()
 
 
-def _store(name: str, pool: Pool) -> BatchStore:
-    declared = built_in(name)
+def _known(file: Path | None) -> dict[str, Source]:
+    """The sources that are built in, and those that `file` declares."""
+    declared = pipeline_of(file).spec.declarations
+    return {source.name: source for source in load([*BUILT_IN, *declared], declared)}
+
+
+def _store(declared: Source, pool: Pool) -> BatchStore:
     store = BatchStore(declared, pool, CollectorMetrics(new_registry(), declared), Health())
     # A person waits for it: an outage is told at once.
     store.give_up()

@@ -12,7 +12,7 @@ import httpx2
 import msgspec
 from cyclopts import Parameter
 
-from eventpipeline.cli.connection import DATA_DIR, delete, gateway_url, reporter_url
+from eventpipeline.cli.connection import DATA_DIR, delete, gateway_url, get, reporter_url
 from eventpipeline.cli.letters import ALL, Selected, identities, letter, payload
 from eventpipeline.cli.output import CommandError, OutputFormat, console, fail, print_json, print_table
 from eventpipeline.cli.publish import SignatureKind, signer
@@ -42,7 +42,8 @@ def replay(
     """Send refused events again through the gateway, mended if need be.
 
     An event keeps its identity, so one that is replayed twice is counted once. Each is checked before it is sent: one
-    that would be refused again is not sent, and said with the reason. Exit code 1 where there is such a one.
+    that would be refused again is not sent, and said with the reason; what a resource declares, only the gateway can
+    check. Exit code 1 where there is such a one.
 
     Parameters
     ----------
@@ -117,7 +118,8 @@ class _Replay:
     failed: list[_Failed] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._validators = {source.name: EventValidator(source) for source in load(BUILT_IN)}
+        self._known = [source["source"] for source in get(self.reporter, "/status").json()["sources"]]
+        self._validators = {name: EventValidator(*load([name])) for name in self._known if name in BUILT_IN}
 
     def all(self, ids: Sequence[str], show: Any) -> None:
         started = time.monotonic()
@@ -144,9 +146,9 @@ class _Replay:
     def _fault(self, event: bytes) -> Any:
         """Why the gateway would refuse it."""
         name = _source_name(event)
-        if name not in self._validators:
-            return fault_without_source(event, self._validators)
-        return self._validators[name].fault(event)
+        if name not in self._known:
+            return fault_without_source(event, self._known)
+        return self._validators[name].fault(event) if name in self._validators else None
 
     def _send(self, ready: Sequence[_Ready]) -> None:
         if not ready:
