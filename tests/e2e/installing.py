@@ -19,10 +19,8 @@ Overlay = Mapping[tuple[str, str], Mapping[str, Any]]
 
 
 @contextmanager
-def installed(
-    cluster: Cluster, files: Sequence[Path], overlay: Overlay, beside: Sequence[Object] = ()
-) -> Iterator[tuple[Pipeline, ...]]:
-    """The pipelines in `files`, applied after `beside`; at the end none of their pods is left.
+def installed(cluster: Cluster, files: Sequence[Path], overlay: Overlay) -> Iterator[tuple[Pipeline, ...]]:
+    """The pipelines in `files`, applied; at the end none of their pods is left.
 
     Each Namespace gets another name, with the labels it has in its file; what names none goes into one more.
     """
@@ -38,7 +36,7 @@ def installed(
         default = stack.enter_context(cluster.namespace("default"))
         placed = [
             _placed(_merged(item, overlay.get((item["kind"], item["metadata"]["name"]), {})), names, default)
-            for item in (*beside, *documents)
+            for item in documents
             if item["kind"] != "Namespace"
         ]
         cluster.apply(*placed)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import urllib.request
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import httpx2
 import pytest
-import yaml
 from installing import Overlay, installed
 from outside import Outside
 from pipelines import ROOT, Pipeline
@@ -23,7 +22,7 @@ PRODUCTION = "production.yaml"
 TOGETHER = (("minimal.yaml", "second-namespace.yaml"), ("two-pipelines.yaml",), ("external.yaml", "webshop.yaml"))
 """What is applied at one time; a second namespace is one only beside a first."""
 SIGNED = ("senders.yaml", "platforms.yaml")
-"""Those whose senders prove who they are, with keys in Secrets that people make."""
+"""What only senders with a key may post to; test_signed.py is of these."""
 SMALL = {"resources": {"requests": {"cpu": "20m", "memory": "96Mi"}}}
 SMALLER: Overlay = {
     # The one node of the tests has two cores; what is left of the file is what it says of itself.
@@ -62,37 +61,6 @@ async def test_each_pipeline_becomes_ready_and_counts_its_own_events(
             for other, total in posted.items():
                 assert await _total(other) == total, f"{other.name}, after posting to {pipeline.name}"
         assert all(posted.values())
-
-
-async def test_pipelines_that_ask_who_sends_become_ready_and_refuse_strangers(operator: Cluster) -> None:
-    files = [FOLDER / file for file in SIGNED]
-    named = {(key["name"], key["key"]) for file in files for key in _keys(yaml.safe_load(file.read_text()))}
-    secrets = [_secret(name, {key for other, key in named if other == name}) for name in {name for name, _ in named}]
-    with installed(operator, files, {}, secrets) as pipelines:
-        print(f"{' and '.join(SIGNED)}: Ready after {_until_all_ready(pipelines):.1f} s")
-        async with httpx2.AsyncClient(timeout=10.0, trust_env=False) as client:
-            for pipeline in pipelines:
-                found: Any = pipeline.get()
-                for source in (item["name"] for item in found["spec"]["sources"] if "authentication" in item):
-                    answer = await client.post(f"{pipeline.url('gateway')}/webhook/{source}", json=[{}])
-                    assert answer.status_code == 401, (pipeline.name, source, answer.text)
-
-
-def _keys(node: Any) -> Iterator[dict[str, str]]:
-    """The references to keys of Secrets in a document."""
-    if isinstance(node, dict):
-        if node.keys() == {"name", "key"}:
-            yield node
-        for part in node.values():
-            yield from _keys(part)
-    elif isinstance(node, list):
-        for part in node:
-            yield from _keys(part)
-
-
-def _secret(name: str, keys: Iterable[str]) -> dict[str, Any]:
-    content = {key: f"{key}-of-the-tests-0123456789" for key in keys}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": content}
 
 
 async def test_production_survives_the_loss_of_a_nats_server(operator: Cluster) -> None:
