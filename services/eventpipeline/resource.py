@@ -48,7 +48,7 @@ _PATTERNS = {
     POINTER_PATTERN: "must be a JSON Pointer into data of letters, digits, _ and -, such as /user/userId",
     EVENTS_PATTERN: "must be a JSON Pointer in which * is each element of an array, such as /entry/*/changes/*",
     WITHIN_PATTERN: "must be a JSON Pointer of letters, digits, _ and -, such as /value, or empty for the whole",
-    PREFIX_PATTERN: "must be lower-case letters, digits and _, and end in _collector, such as shop_collector",
+    PREFIX_PATTERN: "must be lower-case letters, digits and _, such as shop_collector",
     DIMENSION_PATTERN: "must be letters and digits, and begin with a lower-case one, such as averageAge",
 }
 

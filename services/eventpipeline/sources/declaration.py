@@ -13,8 +13,7 @@ from eventpipeline.sources.schema import FUNNEL_STAGES, FunnelStage, Pointer, Sc
 
 SOURCE_NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$"
 EVENT_TYPE_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/-]*$"
-PREFIX_PATTERN = r"^([a-z][a-z0-9_]*_collector)?$"
-"""Dashboards and alerts know the metrics of collectors by the end of it."""
+PREFIX_PATTERN = r"^([a-z][a-z0-9_]*)?$"
 DIMENSION_PATTERN = r"^[a-z][A-Za-z0-9]*$"
 
 SourceName = Annotated[str, Field(pattern=SOURCE_NAME_PATTERN, max_length=32)]
