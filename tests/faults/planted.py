@@ -54,10 +54,10 @@ def rollup_outside_transaction() -> None:
     appended = append.Appender.append
 
     async def append_and_count(self: Any, connection: Any, packed: bytes, requests: Any = ()) -> Any:
+        began = (await (await connection.execute("SELECT clock_timestamp()")).fetchone())[0]
         result = await appended(self, connection, packed, requests)
         await asyncio.sleep(_WINDOW_SECONDS)
-        if result.new:
-            await connection.execute(_COUNT, {"events": append.Json(packed)})
+        await connection.execute(_COUNT, {"events": append.Json(packed), "began": began})
         return result
 
     append.Appender.append = append_and_count  # type: ignore[method-assign]
@@ -71,15 +71,12 @@ def _replace_statement(module: Any, changed: dict[str, str]) -> None:
 _COUNT = """
 INSERT INTO rollup_minute AS r (minute, source, funnel_stage, event_type, currency,
                                 events, transactions, amounts, revenue)
-SELECT date_trunc('minute', "timestamp"), source, "funnelStage", "eventType", NULL,
-       count(*), count(*) FILTER (WHERE transaction), count(amount), coalesce(sum(amount), 0)
-FROM (
-    SELECT *, "eventType" IN ('checkout.complete', 'purchase') AS transaction,
-           CASE WHEN "eventType" IN ('checkout.complete', 'purchase')
-                THEN (data #>> '{engagement,purchaseAmount}')::numeric END AS amount
-    FROM jsonb_to_recordset(%(events)s)
-         AS e ("timestamp" timestamptz, source text, "funnelStage" text, "eventType" text, data jsonb)
-) AS event
+SELECT date_trunc('minute', e."timestamp"), e.source, e.funnel_stage, e.event_type, NULL,
+       count(*), count(*) FILTER (WHERE e.transaction), count(e.amount), coalesce(sum(e.amount), 0)
+FROM events AS e
+JOIN jsonb_to_recordset(%(events)s) AS batch ("eventId" text, "timestamp" timestamptz, source text)
+  ON batch."eventId" = e.event_id AND batch."timestamp" = e."timestamp" AND batch.source = e.source
+WHERE e.stored_at >= %(began)s
 GROUP BY 1, 2, 3, 4
 ORDER BY 1, 2, 3, 4
 ON CONFLICT (minute, source, funnel_stage, event_type, currency) DO UPDATE
