@@ -181,12 +181,13 @@ def _validator(schema: CoreSchema, *, exact: bool) -> SchemaValidator:
 
 
 # Of members of one name the last counts, and pydantic looks at no other; but Postgres reads them all, and refuses a
-# number with many places wherever it stands. What can write one is an exponent of four digits. A search for those costs
-# as much as the validation, so it is made only where a number has an exponent: where `,e,` is left when the characters
-# of numbers are taken away and those around them are commas.
+# number with many places wherever it stands. What can write one is an exponent of four digits; one of three can be more
+# than a double holds, which `fault` refuses. A search for those costs as much as the validation, so it is made only
+# where a number has an exponent: where `,e,` is left when the characters of numbers are taken away and those around
+# them are commas.
 _OF_NUMBERS = b"0123456789+-."
 _SHAPE = bytes.maketrans(b"E[]{}: \t\r\n", b"e,,,,,,,,,")
-_LARGE_EXPONENT = re.compile(rb"[eE][+-]?[0-9]{4,}[,\]}\s]")
+_LARGE_EXPONENT = re.compile(rb"[eE][+-]?[0-9]{3,}[,\]}\s]")
 
 
 class EventValidator:
@@ -331,8 +332,8 @@ def _readable_number(digits: str) -> float:
     power = int(exponent.lstrip("+-0")[:6] or "0")
     places = len(fraction) + (power if exponent.startswith("-") else -power)
     number = float(digits)
-    is_float = bool(fraction or exponent)
-    if len(whole) > _WHOLE_DIGITS or not -_PLACES <= places <= _PLACES or (is_float and math.isinf(number)):
+    # Without an exponent it may be one that another member of the same name hides, and `all_valid` does not look at.
+    if len(whole) > _WHOLE_DIGITS or not -_PLACES <= places <= _PLACES or (exponent and math.isinf(number)):
         raise PydanticCustomError(
             "number_out_of_range", "holds the number {number}, which is out of range", {"number": digits[:40]}
         )
