@@ -106,7 +106,7 @@ def _structural(node: Schema, model: Any, definitions: dict[str, Schema]) -> Sch
         found["format"] = "int64"
     if "items" in node:
         found["items"] = _structural(node["items"], model, definitions)
-    if "properties" in node:
+    if node.get("properties"):  # the API server drops an empty one, and what it holds would differ from what is applied
         fields = {field.alias or name: field for name, field in model.model_fields.items()}
         found["properties"] = {
             name: _property(name, part, fields[name], definitions) for name, part in node["properties"].items()
