@@ -25,8 +25,13 @@ class Tier:
     """What it may take on two cores; printed beside what it took."""
 
 
-def _pytest(tier: str) -> tuple[str, ...]:
-    return ("coverage", "run", "-m", "pytest", f"tests/{tier}", "-q", "--durations=5")
+def _pytest(tier: str, *options: str) -> tuple[str, ...]:
+    return ("coverage", "run", "-m", "pytest", f"tests/{tier}", "-q", "--durations=5", *options)
+
+
+# These tests mostly wait for servers, so one process more than there are cores. Each takes whole files, and so sets up
+# once what their tests share.
+_SIDE_BY_SIDE = ("-n", "3", "--dist=loadfile")
 
 
 TIERS = {
@@ -42,8 +47,8 @@ TIERS = {
         budget_minutes=1,
     ),
     "unit": Tier((_pytest("unit"),), budget_minutes=2),
-    "integration": Tier((_pytest("integration"),), budget_minutes=7),
-    "e2e": Tier((_pytest("e2e"),), budget_minutes=20),
+    "integration": Tier((_pytest("integration", *_SIDE_BY_SIDE),), budget_minutes=7),
+    "e2e": Tier((_pytest("e2e", "-m", "not node", *_SIDE_BY_SIDE), _pytest("e2e", "-m", "node")), budget_minutes=20),
     "faults": Tier((_pytest("faults"),), budget_minutes=5),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -70,22 +71,25 @@ PARTS = (
 
 
 def ensure(layout: Layout) -> None:
-    """Fill `layout.parts`.
+    """Fill `layout.parts`. One at a time; a second one waits.
 
     Raises:
         CannotRunError: there is neither an archive nor a Go toolchain.
         ClusterError: the archive is damaged, or a build failed.
     """
     layout.parts.mkdir(parents=True, exist_ok=True)
-    archive = os.environ.get(ARCHIVE)
-    if archive and missing(layout):
-        _unpack(Path(archive), layout.parts)
-    for part in missing(layout):
-        _build(part, layout.parts)
-    for name in KUBE_NAMES:
-        link = layout.parts / name
-        if not link.exists():
-            link.symlink_to("kube")
+    # Not the lock of the node, which is held by a node that is up.
+    with (layout.parts / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        archive = os.environ.get(ARCHIVE)
+        if archive and missing(layout):
+            _unpack(Path(archive), layout.parts)
+        for part in missing(layout):
+            _build(part, layout.parts)
+        for name in KUBE_NAMES:
+            link = layout.parts / name
+            if not link.exists():
+                link.symlink_to("kube")
 
 
 def missing(layout: Layout) -> list[Part]:

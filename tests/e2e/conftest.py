@@ -18,6 +18,13 @@ from cluster.layout import Layout
 from cluster.node import Node
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`-m node` are the tests on the one node; the others share nothing and can run side by side."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "bare_cluster" in item.fixturenames:
+            item.add_marker("node")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def binaries() -> Iterator[None]:
     """helm, kubectl, the API server and the parts of a node, on the PATH."""

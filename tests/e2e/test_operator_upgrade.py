@@ -16,7 +16,14 @@ from cluster.images import PROJECT_IMAGE
 
 CHART = ROOT / "charts" / "eventpipeline-operator"
 _NAME = PROJECT_IMAGE.rpartition(":")[0]
-_MINIMAL = {"apiVersion": "eventpipeline.dev/v1alpha1", "kind": "EventPipeline", "metadata": {"name": "steady"}}
+# Without autoscalers: a pod that one of them adds would look like a pod that was replaced.
+_FIXED = {"autoscaling": {"minReplicas": 1, "maxReplicas": 1}}
+_STEADY = {
+    "apiVersion": "eventpipeline.dev/v1alpha1",
+    "kind": "EventPipeline",
+    "metadata": {"name": "steady"},
+    "spec": dict.fromkeys(("gateway", "collector", "reporter"), _FIXED),
+}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +39,7 @@ def next_tag(cluster: Cluster) -> str:
 def pipeline(operator: Cluster) -> Iterator[Pipeline]:
     with operator.namespace("upgrade") as namespace:
         pipeline = Pipeline(operator, namespace, "steady")
-        operator.apply(_MINIMAL, namespace=namespace)
+        operator.apply(_STEADY, namespace=namespace)
         pipeline.until_ready()
         yield pipeline
         operator.kubectl("delete", pipeline.resource, "--ignore-not-found", namespace=namespace)
