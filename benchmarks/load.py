@@ -20,6 +20,7 @@ from benchmarks.machine import available_memory
 from eventpipeline.publisher import Generator, Ledger, Options, publish
 from eventpipeline.publisher.batch import Batch, Facts
 from eventpipeline.publisher.ledger import Request
+from eventpipeline.publisher.post import post, post_client
 from eventpipeline.publisher.publish import webhook
 
 MOST_A_POST = 50_000
@@ -147,36 +148,8 @@ class _Poster:
             late=max(0.0, sent - due),
             latency=0.0,
         )
-        try:
-            response = await self._client.post(
-                self._ledger.url, content=batch.body, headers={"content-type": "application/json"}
-            )
-            request = _answered(request, response)
-        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            request = replace(request, sent=False, failure=repr(error))
-        except httpx2.TransportError as error:
-            request = replace(request, failure=repr(error))
+        request = await post(self._client, self._ledger.url, batch.body, request, {})
         self._ledger.record(batch.facts, replace(request, latency=self._clock() - sent))
-
-
-class _Answer(msgspec.Struct, rename="camel"):
-    accepted: int = 0
-    rejected: int = 0
-    correlation_id: str | None = None
-
-
-def _answered(request: Request, response: httpx2.Response) -> Request:
-    try:
-        answer = msgspec.json.decode(response.content, type=_Answer)
-    except msgspec.MsgspecError as error:
-        return replace(request, status=response.status_code, failure=f"the answer cannot be read: {error}")
-    return replace(
-        request,
-        status=response.status_code,
-        accepted=answer.accepted,
-        rejected=answer.rejected,
-        correlation_id=answer.correlation_id,
-    )
 
 
 async def _send_true_load(order: Order) -> Sent:
@@ -191,9 +164,7 @@ async def _send_made_bodies(order: Order, rate: int) -> Sent:
     where = "memory" if isinstance(batches[0], _InMemory) else "files, read one ahead"
     ledger = Ledger(seed=order.seed, url=webhook(order.url))
     timeout = httpx2.Timeout(_TIMEOUT_SECONDS, pool=None)
-    # As the publisher has it: a connection is given up before a server would do it.
-    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0)
-    async with httpx2.AsyncClient(timeout=timeout, limits=limits, trust_env=False) as client:
+    async with post_client(timeout) as client:
         _wait_for_go()
         await _Poster(ledger, client).post_all(batches, plan.interval)
         answered_at = asyncio.get_running_loop().time()

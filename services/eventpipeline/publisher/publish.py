@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import httpx2
-import msgspec
 
 from eventpipeline.publisher.batch import Batch
 from eventpipeline.publisher.generator import Generator
-from eventpipeline.publisher.ledger import Ledger, Refusal, Request
+from eventpipeline.publisher.ledger import Ledger, Request
+from eventpipeline.publisher.post import post, post_client
 
 WEBHOOK = "/webhook/events"
 _COPY_DELAY = (1, 5)
@@ -84,10 +84,8 @@ async def publish(
     Raises ValueError where `url` is no http or https address.
     """
     ledger = Ledger(seed=options.seed, url=webhook(url))
-    # An idle connection is given up before a server would do it, or a post could meet its closing.
-    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0)
     timeout = httpx2.Timeout(options.timeout, connect=min(10.0, options.timeout), pool=None)
-    async with httpx2.AsyncClient(limits=limits, timeout=timeout, trust_env=False, transport=transport) as client:
+    async with post_client(timeout, transport) as client:
         await _Run(ledger, options, client, on_progress, stop or asyncio.Event(), on_batch).go()
     return ledger
 
@@ -165,13 +163,8 @@ class _Run:
             latency=0.0,
         )
         try:
-            headers = {"content-type": "application/json", **self._options.sign(batch.body)}
-            response = await self._client.post(self._ledger.url, content=batch.body, headers=headers)
-            request = _answered(request, response)
-        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
-            request = replace(request, sent=False, failure=_text(error))
-        except httpx2.TransportError as error:
-            request = replace(request, failure=_text(error))
+            signed = self._options.sign(batch.body)
+            request = await post(self._client, self._ledger.url, batch.body, request, signed)
         except asyncio.CancelledError:
             request = replace(request, failure="cancelled before the answer came")
             raise
@@ -201,35 +194,3 @@ class _Copies:
 
     def rest(self) -> list[Batch]:
         return [batch for _, batch in self._planned]
-
-
-class _Error(msgspec.Struct, rename="camel"):
-    index: int
-    reason: str
-    event_id: str | None = None
-
-
-class _Answer(msgspec.Struct, rename="camel"):
-    accepted: int = 0
-    rejected: int = 0
-    errors: list[_Error] = []
-    correlation_id: str | None = None
-
-
-def _answered(request: Request, response: httpx2.Response) -> Request:
-    try:
-        answer = msgspec.json.decode(response.content, type=_Answer)
-    except msgspec.MsgspecError as error:
-        return replace(request, status=response.status_code, failure=f"the answer cannot be read: {error}")
-    return replace(
-        request,
-        status=response.status_code,
-        accepted=answer.accepted,
-        rejected=answer.rejected,
-        errors=tuple(Refusal(error.index, error.event_id, error.reason) for error in answer.errors),
-        correlation_id=answer.correlation_id,
-    )
-
-
-def _text(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".removesuffix(": ")
