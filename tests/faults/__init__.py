@@ -9,7 +9,8 @@ volumes.py      small file systems that can be filled, and what of them survives
 inject.py       doing a fault to the rig, and how long it took to recover
 sent.py         each event that was sent, written down while it is sent
 oracle.py       the comparison: sent, answered, stored, rolled up, reported, dead-lettered
-watch.py        what was answered when, how far the streams are stored, how much memory everything takes
+recovering.py   what was answered when, how far the streams are stored; for a cluster too
+watch.py        what is ready, and how much memory everything takes
 run.py          one run from start to verdict
 gates.py        how soon all must be well again
 power.py        a power cut, and what it leaves

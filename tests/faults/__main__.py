@@ -23,6 +23,8 @@ def main() -> int:
     options = Options(
         seed=arguments.seed,
         seconds=arguments.seconds,
+        least=200 if arguments.seconds >= 1800 else 0,
+        samples=5 if long else 1,
         longest=30.0 if long else 3.0,
         load=Load(rate=2.0, batch=(500, 2500), duplicates=0.2, timeout=20.0),
         shape=Shape(collectors=4, nats_storage="160Mi") if long else Shape(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,18 +26,21 @@ class Passed:
     """What came of a gate."""
 
     gate: Gate
-    times: int
-    worst: float | None
-    """None where something never came back."""
+    measured: tuple[float | None, ...]
+    """One for each time; None where it never came back."""
 
     @property
     def kept(self) -> bool:
-        return self.worst is not None and self.worst <= self.gate.most
+        return all(value is not None and value <= self.gate.most for value in self.measured)
 
     def __str__(self) -> str:
-        worst = "never" if self.worst is None else f"{self.worst:.1f}"
+        known = [value for value in self.measured if value is not None]
+        worst = f"{max(known):.1f}" if len(known) == len(self.measured) else "never"
+        median = f"{statistics.median(known):.1f}" if known else "never"
+        times = f"{len(self.measured)} time{'s' if len(self.measured) > 1 else ''}"
         verdict = "kept" if self.kept else "MISSED"
-        return f"{self.gate.name}: {worst} of {self.gate.most:g} {self.gate.unit} in {self.times} times, {verdict}"
+        limit = f"at most {self.gate.most:g} {self.gate.unit}"
+        return f"{self.gate.name}: {limit}; median {median}, worst {worst} in {times}, {verdict}"
 
 
 def _of(kinds: Sequence[Kind], word: str) -> Callable[[Fault], bool]:
@@ -64,10 +68,7 @@ GATES = (
 def passed(recoveries: Sequence[Recovery]) -> list[Passed]:
     """The gates that this run went through."""
     alone = [(found.step.faults[0], found) for found in recoveries if len(found.step.faults) == 1]
-    results = []
-    for gate in GATES:
-        measured = [gate.measure(found) for fault, found in alone if gate.applies(fault)]
-        if measured:
-            known = [value for value in measured if value is not None]
-            results.append(Passed(gate, len(measured), max(known) if len(known) == len(measured) else None))
-    return results
+    measured = [
+        Passed(gate, tuple(gate.measure(found) for fault, found in alone if gate.applies(fault))) for gate in GATES
+    ]
+    return [one for one in measured if one.measured]

@@ -30,6 +30,10 @@ class Options:
     seed: int = 1
     seconds: float = 60.0
     """How long faults go on."""
+    least: int = 0
+    """How many faults there are at least, though it take half as long again."""
+    samples: int = 1
+    """How often a fault comes alone whose recovery is timed."""
     longest: float = 3.0
     """How many seconds a fault lasts at most."""
     load: Load = field(default_factory=lambda: Load(rate=2.0, batch=(500, 5000), duplicates=0.2, timeout=20.0))
@@ -111,7 +115,7 @@ async def run(folder: Path, options: Options, tell: Callable[[str], None] = lamb
             try:
                 await watch.until_answering(time.monotonic(), 30.0)
                 broken = _Breaking(pipeline, watch, tell, started)
-                await broken.all_of(_steps(options, pipeline), options.seconds if options.steps is None else None)
+                await broken.all_of(_steps(options, pipeline), options)
             finally:
                 stop.set()
                 ledger = await publishing
@@ -134,7 +138,7 @@ def _load(options: Options) -> Load:
 def _steps(options: Options, pipeline: Rig) -> Iterable[Step]:
     if options.steps is not None:
         return options.steps
-    return schedule(options.seed, targets(pipeline), options.longest)
+    return schedule(options.seed, targets(pipeline), options.longest, options.samples)
 
 
 class _Breaking:
@@ -144,10 +148,10 @@ class _Breaking:
         self._pipeline, self._watch, self._tell, self._started = pipeline, watch, tell, started
         self.recoveries: list[Recovery] = []
 
-    async def all_of(self, steps: Iterable[Step], seconds: float | None) -> None:
+    async def all_of(self, steps: Iterable[Step], options: Options) -> None:
         began = time.monotonic()
         for number, step in zip(itertools.count(1), steps, strict=False):
-            if seconds is not None and time.monotonic() - began > seconds:
+            if options.steps is None and self._enough(time.monotonic() - began, options):
                 return
             await asyncio.sleep(step.pause)
             recovery = await self._do(step)
@@ -159,6 +163,10 @@ class _Breaking:
             )
             if not recovery.complete:
                 return
+
+    def _enough(self, seconds: float, options: Options) -> bool:
+        done = sum(len(recovery.step.faults) for recovery in self.recoveries)
+        return seconds > options.seconds and (done >= options.least or seconds > 1.5 * options.seconds)
 
     async def _do(self, step: Step) -> Recovery:
         began = time.monotonic()

@@ -66,13 +66,17 @@ class Targets:
     clocks: tuple[str, ...]
 
 
-def schedule(seed: int, targets: Targets, longest: float) -> Iterator[Step]:
+def schedule(seed: int, targets: Targets, longest: float, samples: int = 1) -> Iterator[Step]:
     """Steps without an end. `longest` is how many seconds a fault lasts at most.
 
-    First each kind of fault alone, in an order of the seed; then two to five at a time.
+    First each kind of fault alone, in an order of the seed, those whose recovery is timed `samples` times; then two to
+    five at a time.
     """
     rng = random.Random(f"{seed}/faults")
-    for fault in _each_kind(rng, targets, longest):
+    alone = _each_kind(rng, targets, longest)
+    for _ in range(samples - 1):
+        alone += [fault for fault in _each_kind(rng, targets, longest) if is_timed(fault)]
+    for fault in alone:
         yield Step((fault,), 0.0, rng.uniform(0.2, 1.0))
     while True:
         several = [_any(rng, targets, longest) for _ in range(rng.choice((2, 4, 5, 5)))]
@@ -80,6 +84,17 @@ def schedule(seed: int, targets: Targets, longest: float) -> Iterator[Step]:
         disks = [fault for fault in several if _is_of_disk(fault)]
         chosen = [fault for fault in several if fault not in disks[1:]]
         yield Step(tuple(chosen), rng.uniform(0.0, 1.5), rng.uniform(0.2, 1.0))
+
+
+def is_timed(fault: Fault) -> bool:
+    """Whether a gate says how soon all must be well after it."""
+    match fault.kind:
+        case Kind.KILL:
+            return "reporter" not in fault.target
+        case Kind.RESTART:
+            return fault.target in ("nats", "postgres")
+        case _:
+            return _is_of_disk(fault)
 
 
 def _each_kind(rng: random.Random, targets: Targets, longest: float) -> list[Fault]:

@@ -21,15 +21,16 @@ def test_a_gate_takes_the_worst_of_the_faults_that_came_alone() -> None:
             recovery(Fault(Kind.KILL, "nats", 0.0), answering=11.0),
         ]
     )
-    assert [(one.gate.unit, one.times, one.worst, one.kept) for one in found] == [
-        ("requests", 1, 0.0, True), ("s", 2, 11.0, False),
+    assert [(one.gate.unit, one.measured, one.kept) for one in found] == [
+        ("requests", (0.0,), True), ("s", (4.0, 11.0), False),
     ]  # fmt: skip
+    assert "at most 10 s; median 7.5, worst 11.0 in 2 times, MISSED" in str(found[1])
 
 
 def test_what_never_came_back_misses_its_gate() -> None:
     (found,) = passed([recovery(Fault(Kind.KILL, "postgres-backend", 0.0), drained=None)])
     assert not found.kept
-    assert "never of 60 s" in str(found)
+    assert "median never, worst never in 1 time, MISSED" in str(found)
 
 
 def test_a_joint_is_no_server() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import islice
 
-from faults.schedule import Fault, Kind, Targets, schedule
+from faults.gates import GATES
+from faults.schedule import Fault, Kind, Targets, is_timed, schedule
 
 TARGETS = Targets(
     programs=("gateway-0", "gateway-1", "facebook-collector-0", "nats", "postgres"),
@@ -29,6 +31,24 @@ def test_first_comes_each_fault_alone_and_every_kind_soon() -> None:
         "kill -9 gateway", "kill -9 facebook-collector", "kill -9 nats", "kill -9 postgres", "kill -9 postgres-backend",
         "half-open gateway-nats", "cut publisher-gateway", "disk full nats", "disk full by own data postgres",
     }  # fmt: skip
+
+
+def test_a_fault_whose_recovery_is_timed_comes_alone_as_often_as_asked() -> None:
+    steps = islice(schedule(7, TARGETS, 3.0, samples=5), 150)
+    alone = Counter(step.faults[0].name for step in steps if len(step.faults) == 1)
+    timed = {
+        "kill -9 gateway", "kill -9 facebook-collector", "kill -9 nats", "kill -9 postgres", "kill -9 postgres-backend",
+        "restart nats", "restart postgres", "disk full nats", "disk full postgres", "disk full by own data nats",
+        "disk full by own data postgres",
+    }  # fmt: skip
+    assert alone == {name: 5 if name in timed else 1 for name in alone}
+    assert timed <= alone.keys()
+
+
+def test_every_gate_is_about_faults_that_are_timed() -> None:
+    faults = [step.faults[0] for step in islice(schedule(7, TARGETS, 3.0), 60) if len(step.faults) == 1]
+    for fault in faults:
+        assert is_timed(fault) == any(gate.applies(fault) for gate in GATES), fault
 
 
 def test_several_come_together_but_only_one_disk_is_full_at_a_time() -> None:
