@@ -60,6 +60,10 @@ class Box:
             todo += children.get(pid, [])
         return found
 
+    def processes_of(self, program: Path) -> list[int]:
+        """Those that were started as `program`."""
+        return [pid for pid in self.processes() if _argv(pid)[:1] == [str(program)]]
+
     def memory_bytes(self) -> int:
         """Proportional set size of all that runs inside."""
         return sum(_proportional_bytes(pid) for pid in self.processes())

@@ -41,6 +41,12 @@ class Containerd:
         if done.returncode != 0:
             raise ClusterError(f"{name} cannot be tagged {other}: {done.stderr.strip()}")
 
+    def kill(self, container: str) -> None:
+        """End the first process of a container, and so the container, with SIGKILL."""
+        done = self._call("tasks", "kill", "--signal=SIGKILL", container)
+        if done.returncode != 0:
+            raise ClusterError(f"the container {container} cannot be killed: {done.stderr.strip()}")
+
     def names(self) -> set[str]:
         return set(self._call("images", "list", "--quiet").stdout.split())
 

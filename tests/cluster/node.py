@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -78,16 +79,31 @@ class Node:
         """See Containerd.tag."""
         self._containerd().tag(name, other)
 
+    def kill_container(self, container: str) -> None:
+        """See Containerd.kill."""
+        self._containerd().kill(container)
+
+    def kill_part(self, name: str) -> None:
+        """End a program of the node, such as the kubelet, with SIGKILL; its pods go on. `start_part` starts it anew."""
+        for pid in self._box().processes_of(self.layout.parts / name):
+            os.kill(pid, signal.SIGKILL)
+
+    def start_part(self, name: str) -> None:
+        self._start_component(self._box(), name)
+
     def kubectl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "KUBECONFIG": str(self.layout.kubeconfig)}
         command = [str(self.layout.parts / "kubectl"), *arguments]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
-    def _containerd(self) -> Containerd:
+    def _box(self) -> Box:
         found = box.find(self.layout)
         if found is None:
             raise ClusterError("the node is not up; start it with: python -m cluster up")
-        return Containerd(self.layout, found)
+        return found
+
+    def _containerd(self) -> Containerd:
+        return Containerd(self.layout, self._box())
 
     def _start(self, watch: Stopwatch) -> None:
         host.require()

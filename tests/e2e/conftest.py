@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import NoReturn
 
 import pytest
+import started
 from outside import Outside, servers
-from pipelines import ROOT, SYSTEM
 
 from cluster import host, parts
-from cluster.access import Cluster, named_by_user
+from cluster.access import Cluster
 from cluster.errors import CannotRunError
-from cluster.images import Builder
 from cluster.layout import Layout
-from cluster.node import Node
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -42,53 +41,27 @@ def binaries() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def bare_cluster() -> Iterator[Cluster]:
-    """A cluster without the project's images. A node that was up stays up; one that is started here is ended here."""
-    layout = Layout.of_user()
-    named = named_by_user(layout)
-    if named:
-        yield Cluster(named, None, layout.parts)
-        return
-    node = Node(layout)
-    was_up = node.is_up()
-    try:
-        node.up()
-    except CannotRunError as reason:
-        _give_up(f"no cluster for the end-to-end tests: {reason}")
-    try:
-        yield Cluster(layout.kubeconfig, node, layout.parts)
-    finally:
-        if not was_up:
-            node.down()
+    """A cluster without the project's images."""
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(started.bare_cluster())
+        except CannotRunError as reason:
+            _give_up(f"no cluster for the end-to-end tests: {reason}")
+        yield found
 
 
 @pytest.fixture(scope="session")
 def cluster(bare_cluster: Cluster) -> Cluster:
     """A cluster that can run the project's image, built now, and the servers of the charts."""
-    if bare_cluster.node:
-        host.require()
-        parts.ensure(bare_cluster.node.layout)
-        builder = Builder(bare_cluster.node.layout)
-        for image in (*builder.stand_ins(), builder.project()):
-            bare_cluster.load(image)
+    started.load_images(bare_cluster)
     return bare_cluster
 
 
 @pytest.fixture(scope="session")
 def operator(cluster: Cluster) -> Iterator[Cluster]:
     """The operator, installed as people install it; at the end everything of it is removed."""
-    started = time.monotonic()
-    cluster.helm(
-        "install", "eventpipeline", str(ROOT / "charts" / "eventpipeline-operator"), "--create-namespace", "--wait",
-        "--timeout=120s", namespace=SYSTEM,
-    )  # fmt: skip
-    print(f"helm install to a running operator: {time.monotonic() - started:.1f} s")
-    try:
+    with started.operator(cluster):
         yield cluster
-    finally:
-        cluster.kubectl("delete", "evp", "--all", "--all-namespaces", "--wait=true", "--timeout=60s")
-        cluster.helm("uninstall", "eventpipeline", namespace=SYSTEM)
-        cluster.kubectl("delete", "crd", "eventpipelines.eventpipeline.dev", "--ignore-not-found")
-        cluster.kubectl("delete", "namespace", SYSTEM, "--wait=false")
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +77,7 @@ def namespace(cluster: Cluster) -> Iterator[str]:
         yield name
 
 
-def _give_up(reason: str) -> None:
+def _give_up(reason: str) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)

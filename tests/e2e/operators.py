@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines import SYSTEM, Pipeline
+from pipelines import ROOT, SYSTEM, Pipeline
 
 from cluster import box
 from cluster.access import Cluster, Object, wait_for
@@ -24,8 +24,17 @@ from eventpipeline_operator.render import ChartRenderer
 from eventpipeline_operator.secret import credentials
 from eventpipeline_operator.settings import OperatorSettings
 
+CHART = ROOT / "charts" / "eventpipeline-operator"
 _COMMAND = "eventpipeline-operator"
 _SELECTOR = "app.kubernetes.io/component=operator"
+
+
+def upgrade(cluster: Cluster, chart: Path, *settings: str) -> None:
+    """Upgrades the operator's release to `chart` with these settings alone; returns when it runs."""
+    flags = [part for setting in settings for part in ("--set", setting)]
+    # Without --reset-values helm keeps those of the release before where none are given.
+    command = ("upgrade", "eventpipeline", str(chart), "--reset-values", "--wait", "--timeout=120s", *flags)
+    cluster.helm(*command, namespace=SYSTEM)
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from operators import Operator, Owned
-from pipelines import ROOT, SYSTEM, Pipeline
+from operators import CHART, Operator, Owned, upgrade
+from pipelines import SYSTEM, Pipeline
 
 from cluster.access import Cluster, wait_for
 from cluster.images import PROJECT_IMAGE
 
-CHART = ROOT / "charts" / "eventpipeline-operator"
 _NAME = PROJECT_IMAGE.rpartition(":")[0]
 # Without autoscalers: a pod that one of them adds would look like a pod that was replaced.
 _FIXED = {"autoscaling": {"minReplicas": 1, "maxReplicas": 1}}
@@ -44,13 +43,6 @@ def pipeline(operator: Cluster) -> Iterator[Pipeline]:
         yield pipeline
         operator.kubectl("delete", pipeline.resource, "--ignore-not-found", namespace=namespace)
         upgrade(operator, CHART)
-
-
-def upgrade(cluster: Cluster, chart: Path, *settings: str) -> None:
-    flags = [part for setting in settings for part in ("--set", setting)]
-    # Without --reset-values helm keeps those of the release before where none are given.
-    command = ("upgrade", "eventpipeline", str(chart), "--reset-values", "--wait", "--timeout=120s", *flags)
-    cluster.helm(*command, namespace=SYSTEM)
 
 
 def pods(pipeline: Pipeline) -> dict[str, tuple[str, str, int]]:

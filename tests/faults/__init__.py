@@ -9,6 +9,7 @@ volumes.py      small file systems that can be filled, and what of them survives
 inject.py       doing a fault to the rig, and how long it took to recover
 sent.py         each event that was sent, written down while it is sent
 oracle.py       the comparison: sent, answered, stored, rolled up, reported, dead-lettered
+breaking.py     the steps of a schedule, each once all is well again
 recovering.py   what was answered when, how far the streams are stored; for a cluster too
 watch.py        what is ready, and how much memory everything takes
 run.py          one run from start to verdict

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from faults.run import Recovery
+from faults.breaking import Recovery
 from faults.schedule import Fault, Kind
 
 Measure = Callable[[Recovery], float | None]
@@ -65,10 +65,10 @@ GATES = (
 )  # fmt: skip
 
 
-def passed(recoveries: Sequence[Recovery]) -> list[Passed]:
+def passed(recoveries: Sequence[Recovery], gates: Sequence[Gate] = GATES) -> list[Passed]:
     """The gates that this run went through."""
     alone = [(found.step.faults[0], found) for found in recoveries if len(found.step.faults) == 1]
     measured = [
-        Passed(gate, tuple(gate.measure(found) for fault, found in alone if gate.applies(fault))) for gate in GATES
+        Passed(gate, tuple(gate.measure(found) for fault, found in alone if gate.applies(fault))) for gate in gates
     ]
     return [one for one in measured if one.measured]

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import signal
 import time
+from collections.abc import Collection
+from enum import StrEnum
 
 import psutil
 
@@ -19,7 +21,7 @@ _ROOM_FOR_OWN_DATA = {NATS: 4 * 2**20, POSTGRES: 24 * 2**20}
 _MOST_SECONDS_TO_FILL = 60.0
 _LOOPBACK = "127.0.0.1"
 """Stands in the title of a process of Postgres that serves a connection."""
-_MODES = {
+_MODES: dict[StrEnum, Mode] = {
     Kind.CUT: Mode.CUT,
     Kind.LATENCY: Mode.LATENCY,
     Kind.STALL: Mode.STALL,
@@ -37,8 +39,8 @@ def targets(rig: Rig) -> Targets:
     )
 
 
-async def inject(fault: Fault, rig: Rig, watch: Watch) -> None:
-    """Does it, lets it last, and undoes it."""
+async def inject(fault: Fault, rig: Rig, watch: Watch) -> Collection[str]:
+    """Does it, lets it last, and undoes it. Of programs nothing has to be gone: see `Inject`."""
     match fault.kind:
         case Kind.KILL:
             _kill(rig, fault.target)
@@ -63,6 +65,7 @@ async def inject(fault: Fault, rig: Rig, watch: Watch) -> None:
             rig.clocks[fault.target].write_text("+86400\n" if int(fault.seconds * 10) % 2 else "-86400\n")
             await asyncio.sleep(fault.seconds)
             rig.clocks[fault.target].write_text("+0\n")
+    return ()
 
 
 def _kill(rig: Rig, target: str) -> None:

@@ -20,9 +20,9 @@ import httpx2
 from eventpipeline.publisher import Observer, publish
 from eventpipeline.publisher import Options as Load
 from eventpipeline.publisher import judge as judge_reports
+from faults.breaking import MOST_SECONDS_TO_RECOVER
 from faults.oracle import Judgement, judge
 from faults.rig import Rig, Shape, rig
-from faults.run import MOST_SECONDS_TO_RECOVER
 from faults.sent import Sent
 from faults.volumes import enter_own_namespace, in_own_namespace
 from faults.watch import Watch

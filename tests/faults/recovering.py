@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,3 +90,7 @@ class Recovering(ABC):
     @abstractmethod
     async def look(self) -> dict[str, Place] | None:
         """Where each stream is; None while NATS does not answer."""
+
+    @abstractmethod
+    async def until_well(self, gone: Collection[str], since: float, most: float) -> float | None:
+        """Seconds from `since` until nothing is left of what is to be `gone`, and everything says that it is ready."""

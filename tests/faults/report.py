@@ -7,11 +7,13 @@ import os
 import platform
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from faults.breaking import Recovery
 from faults.gates import passed
-from faults.run import Outcome, Recovery
+from faults.oracle import Found
+from faults.run import Outcome
 
 
 def printed(outcome: Outcome) -> str:
@@ -22,8 +24,6 @@ def printed(outcome: Outcome) -> str:
 
 def document(outcome: Outcome, path: Path) -> None:
     """Writes the run into a page, between its two marks. Raises ValueError where these are not there."""
-    text = path.read_text()
-    start, end = text.index(_BEGIN) + len(_BEGIN), text.index(_END)
     shape, load = outcome.options.shape, outcome.options.load
     lines = (
         f"`make faults FAULTS_SEED={outcome.options.seed} FAULTS_SECONDS={outcome.options.seconds:g}`, printed on "
@@ -36,17 +36,29 @@ def document(outcome: Outcome, path: Path) -> None:
         "",
         *table(outcome.recoveries),
     )
-    path.write_text(text[:start] + "\n".join(("", *lines, "")) + text[end:])
+    write(lines, path, "a run")
 
 
-_BEGIN, _END = "<!-- what a run wrote: begin -->\n", "<!-- what a run wrote: end -->"
+def write(lines: Iterable[str], path: Path, of: str) -> None:
+    """Writes lines into a page, between the marks of `of`. Raises ValueError where these are not there."""
+    text, begin, end = path.read_text(), f"<!-- what {of} wrote: begin -->\n", f"<!-- what {of} wrote: end -->"
+    path.write_text(text[: text.index(begin) + len(begin)] + "\n".join(("", *lines, "")) + text[text.index(end) :])
 
 
 def last_line(outcome: Outcome) -> str:
     """The run in one JSON object."""
-    unexplained = outcome.judgement.found.unexplained + len(outcome.resets)
-    unexplained += sum(not recovery.complete for recovery in outcome.recoveries)
-    return json.dumps({**outcome.judgement.found.as_json(), "unexplained": unexplained, "faults": outcome.faults})
+    return as_json(outcome.judgement.found, outcome.recoveries, unexplained=len(outcome.resets))
+
+
+def as_json(found: Found, recoveries: Sequence[Recovery], *, unexplained: int = 0) -> str:
+    """What was found, in one JSON object; `unexplained` of them are added, and each recovery that is not complete."""
+    unexplained += found.unexplained + sum(not recovery.complete for recovery in recoveries)
+    return json.dumps({**found.as_json(), "unexplained": unexplained, "faults": count(recoveries)})
+
+
+def count(recoveries: Iterable[Recovery]) -> int:
+    """How many faults there were."""
+    return sum(len(recovery.step.faults) for recovery in recoveries)
 
 
 def table(recoveries: Iterable[Recovery]) -> list[str]:
@@ -76,9 +88,13 @@ def _most(alone: list[Recovery]) -> str:
 
 
 def _found(outcome: Outcome) -> list[str]:
-    found = outcome.judgement.found
+    return summary(outcome.judgement.found, outcome.recoveries, outcome.options.seed, outcome.seconds)
+
+
+def summary(found: Found, recoveries: Iterable[Recovery], seed: int, seconds: float) -> list[str]:
+    """The sums of a run, in three lines."""
     return [
-        f"{outcome.faults} faults in {outcome.seconds:.0f} s, seed {outcome.options.seed}",
+        f"{count(recoveries)} faults in {seconds:.0f} s, seed {seed}",
         f"sent {found.sent:,}, answered 202 {found.accepted:,}, refused or unanswered {found.refused:,}, "
         f"rejected {found.rejected:,}",
         f"stored {found.stored:,}, lost {found.lost:,}, doubled {found.doubled:,}, invented {found.invented:,}",

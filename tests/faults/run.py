@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -15,14 +15,13 @@ from eventpipeline.local.supervisor import Event
 from eventpipeline.publisher import Ledger, Observer, publish
 from eventpipeline.publisher import Options as Load
 from eventpipeline.publisher import judge as judge_reports
+from faults.breaking import MOST_SECONDS_TO_RECOVER, Breaking, Recovery, stuck
 from faults.inject import inject, targets
 from faults.oracle import Judgement, judge
 from faults.rig import Rig, Shape, rig
 from faults.schedule import Step, Targets, schedule
 from faults.sent import Sent
 from faults.watch import Watch
-
-MOST_SECONDS_TO_RECOVER = 150.0
 
 
 @dataclass(frozen=True)
@@ -45,25 +44,6 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Recovery:
-    """How one step of faults ended; times in seconds since its last fault was over, None where it did not come."""
-
-    step: Step
-    answering: float | None
-    """Until a request that was sent after it was answered with 202."""
-    drained: float | None
-    """Until all was stored that the streams held when every service was ready again."""
-    ready: float | None
-    """Until every service says that all it depends on is there."""
-    failed: int
-    """Requests that were sent after the first fault began, and not taken."""
-
-    @property
-    def complete(self) -> bool:
-        return None not in (self.answering, self.drained, self.ready)
-
-
-@dataclass(frozen=True)
 class Outcome:
     options: Options
     targets: Targets
@@ -75,18 +55,9 @@ class Outcome:
     seconds: float
 
     @property
-    def faults(self) -> int:
-        return sum(len(recovery.step.faults) for recovery in self.recoveries)
-
-    @property
     def failures(self) -> list[str]:
         """Everything that is not as it must be."""
-        stuck = [
-            f"After {', '.join(map(str, recovery.step.faults))} not everything came back."
-            for recovery in self.recoveries
-            if not recovery.complete
-        ]
-        return [*self.judgement.differences, *self.resets, *stuck]
+        return [*self.judgement.differences, *self.resets, *stuck(self.recoveries)]
 
 
 async def run(folder: Path, options: Options, tell: Callable[[str], None] = lambda line: None) -> Outcome:
@@ -114,8 +85,9 @@ async def run(folder: Path, options: Options, tell: Callable[[str], None] = lamb
             )
             try:
                 await watch.until_answering(time.monotonic(), 30.0)
-                broken = _Breaking(pipeline, watch, tell, started)
-                await broken.all_of(_steps(options, pipeline), options)
+                broken = Breaking(lambda fault: inject(fault, pipeline, watch), watch, tell, started)
+                seconds = options.seconds if options.steps is None else math.inf
+                await broken.all_of(_steps(options, pipeline), seconds, options.least)
             finally:
                 stop.set()
                 ledger = await publishing
@@ -139,51 +111,3 @@ def _steps(options: Options, pipeline: Rig) -> Iterable[Step]:
     if options.steps is not None:
         return options.steps
     return schedule(options.seed, targets(pipeline), options.longest, options.samples)
-
-
-class _Breaking:
-    """Does the steps of a schedule, one after the other, each once all is well again."""
-
-    def __init__(self, pipeline: Rig, watch: Watch, tell: Callable[[str], None], started: float) -> None:
-        self._pipeline, self._watch, self._tell, self._started = pipeline, watch, tell, started
-        self.recoveries: list[Recovery] = []
-
-    async def all_of(self, steps: Iterable[Step], options: Options) -> None:
-        began = time.monotonic()
-        for number, step in zip(itertools.count(1), steps, strict=False):
-            if options.steps is None and self._enough(time.monotonic() - began, options):
-                return
-            await asyncio.sleep(step.pause)
-            recovery = await self._do(step)
-            self.recoveries.append(recovery)
-            self._tell(
-                f"{time.monotonic() - self._started:7.1f} s  {number}. {', '.join(map(str, step.faults))}: answering "
-                f"{_seconds(recovery.answering)}, stored {_seconds(recovery.drained)}, ready "
-                f"{_seconds(recovery.ready)}, {recovery.failed} requests not taken"
-            )
-            if not recovery.complete:
-                return
-
-    def _enough(self, seconds: float, options: Options) -> bool:
-        done = sum(len(recovery.step.faults) for recovery in self.recoveries)
-        return seconds > options.seconds and (done >= options.least or seconds > 1.5 * options.seconds)
-
-    async def _do(self, step: Step) -> Recovery:
-        began = time.monotonic()
-        async with asyncio.TaskGroup() as group:
-            for number, fault in enumerate(step.faults):
-                if number:
-                    await asyncio.sleep(step.gap)
-                group.create_task(inject(fault, self._pipeline, self._watch))
-        over = time.monotonic()
-        most = MOST_SECONDS_TO_RECOVER
-        answering, ready = await asyncio.gather(
-            self._watch.until_answering(over, most), self._watch.until_ready(over, most)
-        )
-        # Only now, since what came in meanwhile waits too.
-        drained = await self._watch.until_drained(over, most)
-        return Recovery(step, answering, drained, ready, len(self._watch.failed_since(began)))
-
-
-def _seconds(value: float | None) -> str:
-    return "never" if value is None else f"{value:.1f} s"

@@ -29,7 +29,8 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Fault:
-    kind: Kind
+    kind: StrEnum
+    """A Kind, where it happens to processes."""
     target: str
     """The program or the joint that it happens to."""
     seconds: float

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from faults.breaking import Recovery
 from faults.gates import passed
-from faults.run import Recovery
 from faults.schedule import Fault, Kind, Step
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import httpx2
@@ -58,8 +59,7 @@ class Watch(Recovering):
                     self.memory[name] = max(self.memory.get(name, 0), process.memory_info().rss)
             await asyncio.sleep(1.0)
 
-    async def until_ready(self, since: float, most: float) -> float | None:
-        """Seconds from `since` until every service says that all it depends on is there."""
+    async def until_well(self, gone: Collection[str], since: float, most: float) -> float | None:
         while time.monotonic() < since + most:
             if await self.rig.is_ready(self.client):
                 return time.monotonic() - since
