@@ -8,6 +8,7 @@ NAME ?= drill
 PIPELINES ?= 200
 FAULTS_SEED ?= 1
 FAULTS_SECONDS ?= 1800
+FULL := PYTHONPATH=tests:tests/e2e $(BIN)/python -m full
 LOCK_FLAGS := --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
@@ -30,8 +31,12 @@ check: $(VENV)/.developed ## format, lint, types and layers
 unit integration e2e: $(VENV)/.developed tools ## one tier of the tests; e2e is on a real Kubernetes
 	@$(BIN)/python scripts/tiers.py $@
 
-e2e-full: $(VENV)/.developed ## what takes too long for CI: 200 pipelines under one operator (PIPELINES=200)
-	@PYTHONPATH=tests $(BIN)/python -m full.many_pipelines --pipelines $(PIPELINES)
+e2e-full: $(VENV)/.developed ## what takes too long for CI: faults of pods under load, backups, memory, 200 pipelines (PIPELINES=200)
+	@$(FULL).pods --seed $(FAULTS_SEED) --nats-servers 1 --document docs/guarantees.md
+	@$(FULL).pods --seed $(FAULTS_SEED) --nats-servers 3 --document docs/guarantees.md
+	@$(FULL).backup
+	@$(FULL).pressure
+	@$(FULL).many_pipelines --pipelines $(PIPELINES)
 
 faults: $(VENV)/.developed tools ## half an hour of faults; every event must be counted once (FAULTS_SEED=1 FAULTS_SECONDS=1800)
 	@PYTHONPATH=tests $(BIN)/python -m faults --seed $(FAULTS_SEED) --seconds $(FAULTS_SECONDS) --gates --document docs/guarantees.md

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import time
@@ -68,6 +69,14 @@ async def test_what_was_refused_is_mended_and_replayed_and_counts_once(run: Runn
         status, listed = await command(run, "list", "--reason", "invalid_value", "--output", "json")
         assert (status, {item["eventId"] for item in json.loads(listed)["items"]}) == (0, {"e1", "e2", "e3"})
 
+        status, table = await command(run, "list", "--reason", "invalid_value")
+        assert (status, "Each is kept until it is dropped." in table) == (0, True)
+        assert all(item["expiresAt"] is None for item in json.loads(listed)["items"])
+        _, shown = await command(run, "show", json.loads(listed)["items"][0]["id"])
+        assert re.search(r"expiresAt +when it is dropped", shown)
+        _, overview = await command(run, group="status")
+        assert "Each is kept until it is dropped." in overview
+
         exported = tmp_path / "letters.jsonl"
         assert (await command(run, "export", "--source", "tiktok", "--file", exported))[0] == 0
         assert [json.loads(json.loads(line)["payload"]) for line in exported.read_text().splitlines()] == [strayed]
@@ -113,9 +122,9 @@ async def replay(run: Running, *arguments: object) -> tuple[int, dict[str, Any]]
     return status, json.loads(told)
 
 
-async def command(run: Running, *arguments: object) -> tuple[int, str]:
-    """The exit code and the output of `eventpipeline dead-letters`."""
-    argv = [sys.executable, "-m", "eventpipeline", "dead-letters", *map(str, arguments), "--url", run.reporter_url]
+async def command(run: Running, *arguments: object, group: str = "dead-letters") -> tuple[int, str]:
+    """The exit code and the output of `eventpipeline dead-letters`, or of `eventpipeline` and another group."""
+    argv = [sys.executable, "-m", "eventpipeline", group, *map(str, arguments), "--url", run.reporter_url]
     done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout
 

@@ -208,6 +208,7 @@ async def test_shows_the_same_totals_as_the_reports(reporter: Served, chromium: 
     revenue = await reporter.json("reports/revenue")
     assert await tile(page, "events") == str(sum(source["events"] for source in status["sources"])) == "65"
     assert await tile(page, "dead") == str(status["deadLetters"]["total"]) == "1"
+    assert "1 event refused, each kept until it is dropped" in await text(page, "#dead-letters .summary")
     assert await tile(page, "transactions") == str(revenue["transactions"]) == "40"
     assert await tile(page, "revenue") == revenue["total"] == "4938271560493800.40"
     assert "4,938,271,560,493,800.40" in await text(page, "#revenue .summary"), (
@@ -247,6 +248,7 @@ async def test_shows_what_strangers_sent_as_text(reporter: Served, chromium: Bro
     shown = await page.until("document.querySelector('dialog[open] pre.payload')?.innerText")
     assert HOSTILE.replace('"', '\\"') in shown
     assert '"amount": "1.10"' in shown
+    assert "it is dropped" in await text(page, "dialog[open] .facts")
     assert await page.evaluate("document.querySelectorAll('body script, img').length") == 0
     assert await page.evaluate("document.title") == "EventPipeline"
     await page.evaluate("document.querySelector('dialog button.close').click()")

@@ -43,7 +43,10 @@ async def test_status_without_nats(client: httpx2.AsyncClient) -> None:
     assert {source["source"]: source["deadLetters"] for source in status["sources"]} == {"facebook": 2, "tiktok": 1}
     assert status["deadLetters"] == {
         "total": 5,
+        "retentionSeconds": None,
         "pendingMessages": None,
+        "streamBytes": None,
+        "streamByteLimit": None,
         "byReason": {"invalid_json": 1, "invalid_value": 1, "missing_field": 2, "unknown_source": 1},
         "bySource": {"facebook": 2, "tiktok": 1, "other": 2},
     }
@@ -65,7 +68,9 @@ async def test_status_with_nats(database: str, tmp_path: Path) -> None:
     assert (facebook["pendingMessages"], tiktok["pendingMessages"]) == (3, 0)
     assert facebook["oldestPendingSeconds"] >= 0
     assert 0 < facebook["streamBytes"] < facebook["streamByteLimit"]
-    assert status["deadLetters"]["pendingMessages"] == 2
+    dead = status["deadLetters"]
+    assert dead["pendingMessages"] == 2
+    assert 0 < dead["streamBytes"] < dead["streamByteLimit"]
 
 
 async def _publish(stream: Stream, source: str, count: int) -> None:
@@ -103,6 +108,7 @@ async def test_dead_letters_page_by_page(client: httpx2.AsyncClient) -> None:
         "detail": [],
         "correlationId": "corr",
         "payloadBytes": 16,
+        "expiresAt": None,
     }
 
 

@@ -52,6 +52,8 @@ def list_(
         return 0
     columns = ("id", "received", "source", "event", "reason", "what is wrong")
     print_table("Dead letters", columns, [_row(item) for item in page["items"]])
+    if page["items"]:
+        print("Each is kept until it is dropped.")
     if page["next"]:
         print("There are more; narrow the list, or raise --limit.")
     return 0
@@ -84,8 +86,9 @@ def show(identity: str, /, *, output: OutputFormat = "table", url: str | None = 
     if output == "json":
         print_json(letter)
         return 0
-    facts = [name for name in letter if name not in ("payload", "detail")]
-    print_table("Dead letter", ("field", "value"), [[name, letter[name]] for name in facts])
+    facts = {name: value for name, value in letter.items() if name not in ("payload", "detail")}
+    facts["expiresAt"] = letter["expiresAt"] or "when it is dropped"
+    print_table("Dead letter", ("field", "value"), [[name, value] for name, value in facts.items()])
     rows = [[".".join(map(str, fault["loc"])), fault["msg"]] for fault in letter["detail"]]
     print_table("What is wrong", ("place", "message"), rows)
     print(letter["payload"])

@@ -10,6 +10,9 @@ import httpx2
 from eventpipeline.cli.connection import DATA_DIR, get, reporter_url
 from eventpipeline.cli.output import CommandError, OutputFormat, fail, print_json, print_table
 
+_NEARLY_FULL = 0.9
+"""Of the byte limit. What is stored is trimmed above 70 %, so that this much waits for Postgres."""
+
 
 def status(*, url: str | None = None, data_dir: Path = DATA_DIR, output: OutputFormat = "table") -> int:
     """Show how a running pipeline is: its services, what is stored, the lag, the dead letters.
@@ -79,10 +82,22 @@ def _print(services: list[dict[str, Any]], pipeline: dict[str, Any] | None) -> N
             for s in pipeline["sources"]
         ],
     )  # fmt: skip
-    if reasons := pipeline["deadLetters"]["byReason"]:
-        print_table("Dead letters", ("reason", "events"), sorted(reasons.items(), key=lambda item: -item[1]))
+    print_dead_letters(pipeline["deadLetters"])
     if pipeline["stream"] != "ok":
         print(f"NATS: {pipeline['stream']}")
+
+
+def print_dead_letters(dead: dict[str, Any]) -> None:
+    """Prints what the status of a pipeline says of them, as the member `deadLetters` of the reporter's answer."""
+    if reasons := dead["byReason"]:
+        print_table("Dead letters", ("reason", "events"), sorted(reasons.items(), key=lambda item: -item[1]))
+        print("Each is kept until it is dropped.")
+    used, limit = dead["streamBytes"], dead["streamByteLimit"]
+    if used is not None and limit and used > _NEARLY_FULL * limit:
+        print(
+            f"The stream of dead letters is nearly full, {_mebibytes(used)} of {_mebibytes(limit)} MiB: "
+            "what is refused once it is full is not kept."
+        )
 
 
 def _mebibytes(count: int | None) -> int | None:

@@ -66,6 +66,7 @@ def _not_found(identity: str) -> Problem:
 
 
 def _item(letter: DeadLetter) -> dict[str, Any]:
+    """As it is listed. No retention takes a dead letter away, so it has no time at which it goes."""
     return {
         "id": str(letter.id),
         "receivedAt": written(letter.received_at),
@@ -77,6 +78,7 @@ def _item(letter: DeadLetter) -> dict[str, Any]:
         "detail": letter.detail,
         "correlationId": letter.correlation_id,
         "payloadBytes": letter.payload_bytes,
+        "expiresAt": None,
     }
 
 

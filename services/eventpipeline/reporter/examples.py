@@ -77,7 +77,10 @@ STATUS: dict[str, Any] = {
     ],
     "deadLetters": {
         "total": 1,
+        "retentionSeconds": None,
         "pendingMessages": 0,
+        "streamBytes": 4096,
+        "streamByteLimit": 268435456,
         "byReason": {"missing_field": 1},
         "bySource": {"facebook": 1, "other": 0},
     },
@@ -94,6 +97,7 @@ _LETTER: dict[str, Any] = {
     "detail": [{"loc": ["data", "user", "name"], "msg": "Field required", "type": "missing"}],
     "correlationId": "8a4d6c1e",
     "payloadBytes": 24,
+    "expiresAt": None,
 }
 
 DEAD_LETTERS: dict[str, Any] = {"items": [_LETTER], "next": None}

@@ -96,6 +96,7 @@ _DEAD_LETTER: Schema = {
     ),
     "correlationId": nullable(_TEXT),
     "payloadBytes": {**_COUNT, "description": "The length of the whole event."},
+    "expiresAt": {**nullable(_INSTANT), "description": "When it goes by itself; null: it is kept until it is dropped."},
 }
 
 DEAD_LETTERS = closed(
@@ -136,7 +137,16 @@ STATUS = closed(
         "deadLetters": closed(
             {
                 "total": _COUNT,
+                "retentionSeconds": {
+                    **nullable(_COUNT),
+                    "description": "How long each is kept; null: until it is dropped.",
+                },
                 "pendingMessages": nullable(_COUNT),
+                "streamBytes": nullable(_COUNT),
+                "streamByteLimit": {
+                    **nullable(_COUNT),
+                    "description": "What the stream holds at most; what is refused while it is full is not kept.",
+                },
                 "byReason": {"type": "object", "additionalProperties": _COUNT},
                 "bySource": {"type": "object", "additionalProperties": _COUNT},
             }

@@ -80,7 +80,10 @@ def _dead_letters(names: Sequence[str], lag: Lag | None, dead: Sequence[DeadLett
     reasons = sorted({row.reason for row in dead})
     return {
         "total": sum(row.count for row in dead),
+        "retentionSeconds": None,
         "pendingMessages": lag.pending_messages if lag else None,
+        "streamBytes": lag.bytes if lag else None,
+        "streamByteLimit": lag.max_bytes if lag else None,
         "byReason": {reason: sum(row.count for row in dead if row.reason == reason) for reason in reasons},
         "bySource": {
             **{name: sum(row.count for row in dead if row.source == name) for name in names},

@@ -5,6 +5,9 @@ import { ago, count, percent } from "./format.js";
 import { Letter, message } from "./letter.js";
 
 const FIRST_ROWS = 8;
+const NEARLY_FULL = 0.9; // what is stored is trimmed above 70 %
+
+const nearlyFull = (bytes, limit) => bytes !== null && limit > 0 && bytes > NEARLY_FULL * limit;
 
 export class DeadLetters {
   #whole = false;
@@ -17,11 +20,13 @@ export class DeadLetters {
     this.dialog = new Letter(byId("dead-letter"), (id) => focusKey(this.latest, id));
   }
 
-  status({ total, byReason }) {
+  status({ total, streamBytes, streamByteLimit, byReason }) {
     const reasons = Object.entries(byReason).sort(([, a], [, b]) => b - a);
     this.summary.replaceChildren(
       h("data", { value: total }, count(total)),
-      total === 0 ? " so far" : ` ${total === 1 ? "event" : "events"} refused and kept, all time`,
+      total === 0 ? " so far" : ` ${total === 1 ? "event" : "events"} refused, each kept until it is dropped`,
+      nearlyFull(streamBytes, streamByteLimit) &&
+        `; their stream is ${percent(streamBytes / streamByteLimit)} full, and what is refused beyond that is not kept`,
     );
     place(
       this.reasons,

@@ -39,6 +39,7 @@ export class Letter {
       ["Event id", item.eventId],
       ["Correlation id", item.correlationId],
       ["Size", bytes(item.payloadBytes)],
+      ["Kept until", "it is dropped"],
     ];
     this.body.replaceChildren(
       h(
