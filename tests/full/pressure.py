@@ -2,8 +2,9 @@
 
     python -m full.pressure [--seconds 600]
 
-Eight senders post bodies of 50,000 events, each as fast as it is answered. What goes to NATS arrives a second later,
-what goes to Postgres a quarter, and once a minute NATS stands still for ten seconds. The last line is one JSON object;
+Eight senders post bodies of 50,000 events, each as fast as it is answered. What goes to Postgres arrives a quarter of a
+second later. Of each minute NATS stands still for ten seconds, is so slow for twenty that nothing gets through in time,
+and takes 25 MB a second in the rest. The last line is one JSON object;
 the exit code is 1 where a gateway takes 512 MiB or more, an answer is neither 202 nor a 503 with Retry-After, a service
 ends, or the reports do not have what was answered 202.
 """
@@ -26,15 +27,17 @@ import httpx2
 from eventpipeline.publisher.batch import Batch
 from eventpipeline.publisher.generator import pregenerate
 from faults.proxy import Mode
-from faults.rig import NATS, Rig, Shape, rig
+from faults.rig import NATS, POSTGRES, Rig, Shape, rig
 from faults.watch import Watch
 
 _MIB = 2**20
 _MOST_GATEWAY_MIB = 512
 _SENDERS, _BODIES, _EVENTS = 8, 6, 50_000
-_DELAYS = {"nats": 1.0, "postgres": 0.25}
-"""Seconds by which everything arrives later."""
-_PERIOD, _STANDSTILL = 60.0, 10.0
+_SECONDS_TO_POSTGRES = 0.25
+"""By which everything arrives later."""
+_STANDSTILL = 10.0
+_SLOW = ((20.0, 1.0), (30.0, 0.01))
+"""After it NATS is slow: for how many seconds, and by how many of them each 256 KiB arrive later."""
 _MOST_SECONDS_TO_RECOVER = 120.0
 
 
@@ -77,17 +80,20 @@ async def _press(folder: Path, seconds: float) -> tuple[dict[str, object], list[
     bodies, load = pregenerate(1, _BODIES, _EVENTS), Load()
     shape = Shape(gateways=1, collectors=1, nats_storage="2Gi", volumes=False)
     async with rig(folder, shape) as pipeline, httpx2.AsyncClient(trust_env=False, timeout=60.0) as client:
+        # Not through the proxy, which loses the answer to a body that was not read to its end.
+        url = f"http://127.0.0.1:{pipeline.ports['gateway-0']}"
         pids = pipeline.supervisor.pids()
-        _slow_down(pipeline, Mode.LATENCY)
+        _slow_down(pipeline, POSTGRES, _SECONDS_TO_POSTGRES)
         until = time.monotonic() + seconds
         async with asyncio.TaskGroup() as group:
             for number in range(_SENDERS):
-                group.create_task(load.send(pipeline.gateway_url, bodies, number, until))
-            group.create_task(_stand_still(pipeline, until))
+                group.create_task(load.send(url, bodies, number, until))
+            group.create_task(_slow_nats(pipeline, until))
             group.create_task(_read_reports(pipeline, client, until))
-        _slow_down(pipeline, Mode.OPEN)
+        _slow_down(pipeline, POSTGRES, 0.0)
+        _slow_down(pipeline, NATS, 0.0)
         began = time.monotonic()
-        await load.send(pipeline.gateway_url, bodies[:1], 0, began + 0.1)
+        await load.send(url, bodies[:1], 0, began + 0.1)
         drained = await Watch(pipeline, client).until_drained(began, _MOST_SECONDS_TO_RECOVER)
         total = (await client.get(f"{pipeline.reporter_url}/reports/events")).json()["total"]
         peaks = {name: round(_peak(pid) / _MIB) for name, pid in pipeline.supervisor.pids().items()}
@@ -118,23 +124,23 @@ def _failures(
     return failures
 
 
-def _slow_down(pipeline: Rig, mode: Mode) -> None:
+def _slow_down(pipeline: Rig, server: str, seconds: float) -> None:
     for name, proxy in pipeline.proxies.items():
-        for server, delay in _DELAYS.items():
-            if name.endswith(f"-{server}"):
-                proxy.delay = delay
-                proxy.set(mode)
+        if name.endswith(f"-{server}"):
+            proxy.delay = seconds
+            proxy.set(Mode.LATENCY if seconds else Mode.OPEN)
 
 
-async def _stand_still(pipeline: Rig, until: float) -> None:
-    """Once a minute, also in a short run."""
+async def _slow_nats(pipeline: Rig, until: float) -> None:
     while time.monotonic() < until:
         pipeline.send(NATS, signal.SIGSTOP)
         try:
             await asyncio.sleep(_STANDSTILL)
         finally:
             pipeline.send(NATS, signal.SIGCONT)
-        await asyncio.sleep(max(0.0, min(_PERIOD - _STANDSTILL, until - time.monotonic())))
+        for seconds, delay in _SLOW:
+            _slow_down(pipeline, NATS, delay)
+            await asyncio.sleep(max(0.0, min(seconds, until - time.monotonic())))
 
 
 async def _read_reports(pipeline: Rig, client: httpx2.AsyncClient, until: float) -> None:
