@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from faults.recovering import Recovering
 from faults.schedule import Fault, Step
 
 MOST_SECONDS_TO_RECOVER = 150.0
-Inject = Callable[[Fault], Awaitable[Collection[str]]]
+Inject = Callable[[Fault], Coroutine[Any, Any, Collection[str]]]
 """Does a fault, lets it last and undoes it; returns what must be gone before all can be well."""
 
 
@@ -70,6 +71,7 @@ class Breaking:
                 f"{_seconds(recovery.ready)}, {recovery.failed} requests not taken"
             )
             if not recovery.complete:
+                self._tell(f"not well: {'; '.join(self._watch.troubles)}")
                 return
 
     @property
@@ -83,19 +85,16 @@ class Breaking:
             for number, fault in enumerate(step.faults):
                 if number:
                     await asyncio.sleep(step.gap)
-                tasks.append(group.create_task(self._one(fault)))
+                tasks.append(group.create_task(self._inject(fault)))
         over = time.monotonic()
         gone = {name for task in tasks for name in task.result()}
         most = MOST_SECONDS_TO_RECOVER
         answering, ready = await asyncio.gather(
             self._watch.until_answering(over, most), self._watch.until_well(gone, over, most)
         )
-        # Only now, since what came in meanwhile waits too.
-        drained = await self._watch.until_drained(over, most)
+        # Only now, since what came in meanwhile waits too; and for as long again, however long the rest took.
+        drained = await self._watch.until_drained(over, time.monotonic() - over + most)
         return Recovery(step, answering, drained, ready, len(self._watch.failed_since(began)))
-
-    async def _one(self, fault: Fault) -> Collection[str]:
-        return await self._inject(fault)
 
 
 def _seconds(value: float | None) -> str:

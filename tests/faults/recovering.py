@@ -55,6 +55,8 @@ class Recovering(ABC):
     """Looks on while a pipeline is broken, and says how soon it is well again."""
 
     answers: list[Answer] = field(default_factory=list, kw_only=True)
+    troubles: list[str] = field(default_factory=list, kw_only=True)
+    """What `until_well` saw last that was not well, where it can tell."""
 
     def on_answer(self, ledger: Ledger) -> None:
         request = ledger.requests[-1]

@@ -32,19 +32,20 @@ class State:
     def of(self, kind: str) -> list[Object]:
         return [item for item in self.objects if item["kind"] == kind]
 
-    def pods(self, name: str = "") -> list[Object]:
-        """Those that are not leaving, of one workload (`marketing-gateway`) or all; those of jobs left out."""
+    def pods(self, name: str = "", *, leaving: bool = False) -> list[Object]:
+        """Of one workload (`marketing-gateway`) or of all; those of jobs left out, and those that are `leaving`."""
         return [
-            pod for pod in self.of("Pod")
+            pod
+            for pod in self.of("Pod")
             if pod["metadata"]["name"].startswith(f"{name}-" if name else "")
-            and "deletionTimestamp" not in pod["metadata"]
+            and (leaving or "deletionTimestamp" not in pod["metadata"])
             and pod["metadata"]["ownerReferences"][0]["kind"] != "Job"
-        ]  # fmt: skip
+        ]
 
     @property
     def identities(self) -> set[str]:
         """Of all pods, of those that are leaving too: UIDs, the ids of their containers, their images."""
-        pods = self.of("Pod")
+        pods = self.pods(leaving=True)
         return {
             *(pod["metadata"]["uid"] for pod in pods),
             *(name for pod in pods for name in containers(pod)),
@@ -60,7 +61,9 @@ class State:
             if not _is_rolled_out(item)
         ]
         found += [
-            f"{pod['metadata']['name']} is leaving" for pod in self.of("Pod") if "deletionTimestamp" in pod["metadata"]
+            f"{pod['metadata']['name']} is leaving"
+            for pod in self.pods(leaving=True)
+            if "deletionTimestamp" in pod["metadata"]
         ]
         for item in self.of("EventPipeline"):
             conditions = {one["type"]: one for one in item.get("status", {}).get("conditions", [])}
@@ -122,8 +125,10 @@ class PodWatch(Recovering):
                 state = await self.state()
             except ClusterError:
                 state = None
-            if state and not state.faults and state.identities.isdisjoint(gone):
-                return time.monotonic() - since
+            if state:
+                self.troubles = [*state.faults, *(f"{name} is still there" for name in state.identities & set(gone))]
+                if not self.troubles:
+                    return time.monotonic() - since
             await asyncio.sleep(_POLL_SECONDS)
         return None
 

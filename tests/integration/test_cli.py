@@ -100,6 +100,28 @@ def test_validate_as_a_script_uses_it(tmp_path):
     assert (good.returncode, json.loads(good.stdout)["pipelines"]) == (0, ["marketing"])
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (("replay",), "no pipeline runs from"),
+        (("status",), "no reporter answers"),
+        (("report", "events"), "no reporter answers"),
+        (("dead-letters", "list"), "no reporter answers"),
+        (("dead-letters", "replay"), "no reporter answers"),
+        (("migrate",), "DATABASE_URL"),
+    ],
+)
+def test_commands_of_a_pod_need_nothing_of_the_extra_local(tmp_path, command, message):
+    """The image has no psutil; the documentation has people run these in a pod."""
+    code = (
+        f"import sys; sys.modules['psutil'] = None; sys.argv[1:] = {command!r}; import eventpipeline.cli as c; c.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("command", [("status",), ("report", "events"), ("dead-letters", "list")])
 def test_without_a_pipeline_a_command_says_how_to_start_one(tmp_path, command):
     done = run(*command, "--url", "http://127.0.0.1:9", cwd=tmp_path)

@@ -18,17 +18,18 @@ DATA_DIR = Path(".eventpipeline")
 
 def reporter_url(url: str | None, data_dir: Path) -> str:
     """The reporter's address: `url`, or that of the pipeline that runs from `data_dir`, or the default one."""
-    run = None if url else _live_run(data_dir)
+    run = None if url else live_run(data_dir)
     return (url or (run.reporter_url if run else f"http://127.0.0.1:{REPORTER_PORT}")).rstrip("/")
 
 
 def gateway_url(url: str | None, data_dir: Path) -> str:
     """The gateway's address, likewise."""
-    run = None if url else _live_run(data_dir)
+    run = None if url else live_run(data_dir)
     return (url or (run.gateway_url if run else f"http://127.0.0.1:{GATEWAY_PORT}")).rstrip("/")
 
 
-def _live_run(data_dir: Path) -> Run | None:
+def live_run(data_dir: Path) -> Run | None:
+    """The pipeline that runs from `data_dir`, if one does. The image, which cannot run one, has no such folder."""
     if not data_dir.exists():
         return None
     from eventpipeline.local.datadir import DataDir

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eventpipeline import resource
 from eventpipeline.cli.output import CommandError, console
-from eventpipeline.local import Event, Running
 from eventpipeline.spec import EventPipeline
+
+if TYPE_CHECKING:  # what runs a pipeline is not in the image, whose commands read a file too
+    from eventpipeline.local import Event, Running
 
 
 def pipeline_of(file: Path | None, name: str | None = None) -> EventPipeline:

@@ -12,7 +12,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from eventpipeline.cli.connection import DATA_DIR
+from eventpipeline.cli.connection import DATA_DIR, live_run
 from eventpipeline.cli.output import CommandError, OutputFormat, console, fail, print_json, print_table
 from eventpipeline.cli.pipeline import pipeline_of
 from eventpipeline.collector.batches import BatchStore
@@ -102,9 +102,7 @@ def _instant(name: str, text: str | None) -> datetime | None:
 
 
 def _addresses(nats_url: str | None, database_url: str | None, data_dir: Path) -> tuple[str, str]:
-    from eventpipeline.local.datadir import DataDir
-
-    run = DataDir(data_dir).live_run() if data_dir.exists() else None
+    run = live_run(data_dir)
     nats = nats_url or (run.nats_url if run else os.environ.get("NATS_URL"))
     database = database_url or (run.database_url if run else os.environ.get("DATABASE_URL"))
     if not nats or not database:

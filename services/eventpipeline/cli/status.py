@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 
-from eventpipeline.cli.connection import DATA_DIR, get, reporter_url
+from eventpipeline.cli.connection import DATA_DIR, get, live_run, reporter_url
 from eventpipeline.cli.output import CommandError, OutputFormat, fail, print_json, print_table
 
 _NEARLY_FULL = 0.9
@@ -45,9 +45,7 @@ def status(*, url: str | None = None, data_dir: Path = DATA_DIR, output: OutputF
 
 def _services(data_dir: Path) -> list[dict[str, Any]]:
     """The services of the pipeline that runs from `data_dir`, and what each says of itself."""
-    from eventpipeline.local.datadir import DataDir
-
-    run = DataDir(data_dir).live_run() if data_dir.exists() else None
+    run = live_run(data_dir)
     if run is None:
         return []
     servers = {"nats", "nats-monitor", "postgres"}
