@@ -6,11 +6,12 @@ Kubernetes replaces by variables that come from Secrets: no password is in a val
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from eventpipeline import plan as planning
+from eventpipeline.authentication import KeyRef
 from eventpipeline.plan import COLLECTOR_PORT, NATS_PORT, POSTGRES_PORT, Addresses, Plan, Workload
 from eventpipeline.settings import MIB, MaintainSettings
 from eventpipeline.spec import EventPipeline, ResourceList, Resources, quantity_bytes, quantity_cpus
@@ -102,11 +103,18 @@ def values(pipeline: EventPipeline, the_plan: Plan, image: v.Image, extras: Extr
         deletion_policy=spec.deletion_policy,
         gateway=v.Gateway(
             ingress=spec.gateway.ingress,
-            key_secrets=_key_secrets(pipeline),
+            key_secrets=_key_secrets(
+                one for sender in pipeline.spec.authentication.values() for one in sender.references
+            ),
             **_service(the_plan.gateway, nats_secret, nats_notes, _gateway_resources(pipeline)),
         ),
         collectors=collectors,
-        reporter=v.Reporter(ingress=spec.reporter.ingress, **_service(the_plan.reporter, both, notes, _REPORTER)),
+        reporter=v.Reporter(
+            ingress=spec.reporter.ingress,
+            key_secrets=_key_secrets(spec.reporter.authentication.references),
+            token_provider=spec.reporter.authentication.oidc is not None,
+            **_service(the_plan.reporter, both, notes, _REPORTER),
+        ),
         migrate=v.Process(environment=_owner(pipeline, None), secret_environment=_owner_secret(pipeline)),
         maintain=v.Maintain(
             environment=_owner(pipeline, the_plan.retention_days), secret_environment=_owner_secret(pipeline)
@@ -139,12 +147,11 @@ def _environment(workload: Workload) -> dict[str, str]:
     return found
 
 
-def _key_secrets(pipeline: EventPipeline) -> tuple[v.KeySecret, ...]:
-    """Every Secret that senders' keys are in, each key once."""
+def _key_secrets(references: Iterable[KeyRef]) -> tuple[v.KeySecret, ...]:
+    """Every Secret that the keys are in, each key once."""
     found: dict[str, dict[str, None]] = {}
-    for authentication in pipeline.spec.authentication.values():
-        for reference in authentication.references:
-            found.setdefault(reference.name, {})[reference.key] = None
+    for reference in references:
+        found.setdefault(reference.name, {})[reference.key] = None
     return tuple(v.KeySecret(name=name, keys=tuple(keys)) for name, keys in found.items())
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from eventpipeline.authentication import Authentication
+from eventpipeline.authentication import Authentication, ReaderKeys
 from eventpipeline.sources import BUILT_IN, FUNNEL_STAGES, RESERVED, Declaration, FunnelStage
 from eventpipeline.spec import (
     PIPELINE_NAME_PATTERN,
@@ -135,6 +135,7 @@ RULES: dict[type[BaseModel], tuple[Rule, ...]] = {
             f"give only one of {', '.join(_METHODS)}",
         ),
     ),
+    ReaderKeys: (Rule("has(self.read) || has(self.operate)", "give read, operate or both"),),
     Declaration: (
         Rule(
             f"{_TYPES['top']}.size() + {_TYPES['bottom']}.size() > 0",

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from eventpipeline.authentication import KeyRef
+from eventpipeline.readers import read_hashes
 from eventpipeline.spec import EventPipeline, SecretRef
 from eventpipeline_operator.auth import NATS_PASSWORD, REQUIRED_KEYS, USER, SecretHashes, hashes, new_auth, rotated
 from eventpipeline_operator.cluster import Cluster
@@ -101,9 +102,11 @@ async def credentials(cluster: Cluster, pipeline: EventPipeline, *, write: bool)
     nats, store = pipeline.spec.stream.external, pipeline.spec.store.external
     reference = nats.credentials_secret_ref if nats else None
     metadata = found["metadata"] if found else {}
-    for authentication in pipeline.spec.authentication.values():
-        for key_reference in authentication.references:
-            await _external(cluster, key.namespace, key_reference)
+    readers = pipeline.spec.reporter.authentication.references
+    for key_reference in pipeline.spec.key_references:
+        value = await _external(cluster, key.namespace, key_reference)
+        if key_reference in readers:
+            _check_hashes(key_reference, value)
     return Credentials(
         auth,
         version=metadata.get("resourceVersion"),
@@ -172,6 +175,14 @@ async def _external(cluster: Cluster, namespace: str, reference: SecretRef | Key
             "SecretInvalid",
         )
     return value
+
+
+def _check_hashes(reference: KeyRef, value: str) -> None:
+    try:
+        read_hashes(value.encode())
+    except ValueError as error:
+        message = f"Secret {reference.name}, key {reference.key}, {error}. {_UNTOUCHED}"
+        raise Refused(message, "SecretInvalid") from None
 
 
 def _content(secret: Object) -> dict[str, str]:

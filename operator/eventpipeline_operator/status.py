@@ -18,14 +18,6 @@ from eventpipeline_operator.observe import Seen, Trouble, WorkloadSeen
 PARTS = ("StreamReady", "StoreReady", "GatewayReady", "CollectorsReady", "ReporterReady")
 PASSING = ("Missing", "Starting", "PartlyReady", "RollingOut")
 """Reasons that only need time; the others need a person."""
-_OPEN_GATEWAY = (
-    "Anyone who reaches the gateway can send events of {sources}: give authentication in spec.sources, or keep the "
-    "Service inside."
-)
-_OPEN_REPORTER = (
-    "Anyone who reaches the reporter can read reports: v1alpha1 authenticates no reader. Keep the Service inside, or "
-    "put an authenticating proxy before the Ingress."
-)
 _MESSAGE_LENGTH = 2048
 State = Literal["True", "False", "Unknown"]
 
@@ -196,10 +188,9 @@ def _collectors(workloads: Sequence[Workload], seen: Seen) -> Condition:
 
 
 def _notices(pipeline: EventPipeline, seen: Seen) -> Iterable[Condition]:
-    open_sources = pipeline.spec.open_sources
-    senders = f"{_OPEN_GATEWAY.format(sources=', '.join(open_sources))} " if open_sources else ""
-    reason = "NoAuthentication" if open_sources else "ReportsOpen"
-    yield _condition("Open", "True", reason, senders + _OPEN_REPORTER)
+    if openings := pipeline.spec.openings:
+        reason = "NoAuthentication" if pipeline.spec.open_sources else "ReportsOpen"
+        yield _condition("Open", "True", reason, " ".join(openings))
     if seen.growing:
         sizes = ", ".join(f"PersistentVolumeClaim {name} has {size}" for name, size in seen.growing.items())
         yield _condition(

@@ -58,19 +58,27 @@ class KeySecret(Model):
     keys: tuple[Annotated[str, Field(min_length=1, pattern=KEY_PATTERN)], ...] = Field(min_length=1)
 
 
-class Gateway(Service):
+class Served(Service):
+    """A service with an address for others."""
+
     ingress: Ingress | None = None
     key_secrets: tuple[KeySecret, ...] = Field(
-        default=(), description="Secrets with the keys of senders, mounted as files that follow the Secret."
+        default=(), description="Secrets with keys of callers, mounted as files that follow the Secret."
     )
+
+
+class Gateway(Served):
+    pass
 
 
 class Collector(Service):
     source: str = Field(pattern=r"^[a-z]([a-z0-9-]{0,30}[a-z0-9])?$")
 
 
-class Reporter(Service):
-    ingress: Ingress | None = None
+class Reporter(Served):
+    token_provider: bool = Field(
+        default=False, description="Whether it asks a provider of tokens for its keys, which may be anywhere."
+    )
 
 
 class Maintain(Process):

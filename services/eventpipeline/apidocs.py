@@ -25,7 +25,7 @@ def docs_routes(openapi: dict[str, Any]) -> list[BaseRoute]:
     document = orjson.dumps(openapi)
 
     async def json(_request: Request) -> Response:
-        return Response(document, media_type="application/json", headers={"cache-control": "no-cache"})
+        return Response(document, media_type="application/json")
 
     async def page(_request: Request) -> Response:
         return FileResponse(ASSETS / "index.html", headers={"content-security-policy": _POLICY})
@@ -33,5 +33,14 @@ def docs_routes(openapi: dict[str, Any]) -> list[BaseRoute]:
     return [
         Route("/openapi.json", json),
         Route("/docs", page),
-        Mount("/docs/assets", StaticFiles(directory=ASSETS)),
+        Mount("/docs/assets", _Assets(directory=ASSETS)),
     ]
+
+
+class _Assets(StaticFiles):
+    """Files that hold nothing of the pipeline: a browser may keep them, and asks whether they are still the same."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        response.headers["cache-control"] = "no-cache"
+        return response

@@ -1,4 +1,4 @@
-"""How the senders of a source prove who they are, as it stands in the resource. Pure.
+"""How senders and readers prove who they are, as it stands in the resource. Pure.
 
 It names keys and holds none: they are in Secrets, on a laptop in files or the environment.
 """
@@ -117,6 +117,66 @@ class Authentication(Model):
         """Every key that is needed."""
         tokens = self.meta.verify_tokens if self.meta else ()
         return (*(self.method.keys if self.method else ()), *tokens)
+
+
+class ReaderKeys(Model):
+    """Bearer keys of readers. The Secrets hold their hashes, a line each: sha256: and 64 hexadecimal digits. Any number
+    of lines is valid at the same time: add one, let its reader change, remove the old one.
+    """
+
+    read: KeyRef | None = Field(default=None, description="Hashes of keys that read reports, status and dead letters.")
+    operate: KeyRef | None = Field(
+        default=None, description="Hashes of keys that also replay and drop dead letters; they read as well."
+    )
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not (self.read or self.operate):
+            raise ValueError("give read, operate or both")
+        return self
+
+
+SECURE_URL_PATTERN = r"^(https://|http://(localhost|127\.0\.0\.1)[:/])[^\s?#]*$"
+SecureUrl = Annotated[str, Field(pattern=SECURE_URL_PATTERN, max_length=2048)]
+"""Without TLS only on the machine itself: whoever is on the way could sign tokens."""
+RoleValues = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=256)], ...], Field(max_length=32)]
+
+
+class Oidc(Model):
+    """Tokens of an OpenID Connect provider, signed with an asymmetric key."""
+
+    issuer: SecureUrl = Field(description="What iss must be, letter by letter; its keys are found from here.")
+    audience: str = Field(min_length=1, max_length=256, description="What aud must be, or must have in it.")
+    jwks_url: SecureUrl | None = Field(
+        default=None, description="Where the provider's keys are; without it, what its discovery document says."
+    )
+    role_claim: str = Field(
+        default="roles", min_length=1, max_length=256, pattern=r"^[^.\s]+(\.[^.\s]+)*$",
+        description="The claim with the roles, a text or an array of them; dots lead into objects, such as "
+        "realm_access.roles.",
+    )  # fmt: skip
+    read: RoleValues = Field(default=("eventpipeline-read",), description="Values of the claim that may read.")
+    operate: RoleValues = Field(
+        default=("eventpipeline-operate",), description="Values of the claim that may also replay and drop."
+    )
+
+
+class ReaderAuthentication(Model):
+    """How readers prove who they are: by a key, or by a token of a provider. With neither, anyone may read."""
+
+    bearer: ReaderKeys | None = None
+    oidc: Oidc | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anyone who reaches the reporter may read, replay and drop."""
+        return not (self.bearer or self.oidc)
+
+    @property
+    def references(self) -> tuple[KeyRef, ...]:
+        """Every Secret's key that is needed."""
+        given = (self.bearer.read, self.bearer.operate) if self.bearer else ()
+        return tuple(reference for reference in given if reference)
 
 
 class RateLimit(Model):

@@ -140,6 +140,7 @@ def plan(pipeline: EventPipeline, addresses: Addresses, *, stream_prefix: str = 
             "declarations": declarations,
             "sources": names,
             "database_url": addresses.database_url,
+            "authentication": None if spec.reporter.authentication.is_open else spec.reporter.authentication,
         }
     )
     return Plan(

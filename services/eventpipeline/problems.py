@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from eventpipeline.telemetry import CORRELATION_HEADER, correlation_id, log
+from eventpipeline.telemetry import CORRELATION_HEADER, SECURITY_HEADERS, correlation_id, log
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -81,8 +81,8 @@ async def on_http_exception(_request: Request, error: Exception) -> Response:
 async def on_error(_request: Request, error: Exception) -> Response:
     log("http").error("unexpected error", exc_info=error)
     response = Problem(500, "An unexpected error; the log has it under this correlation id.").response()
-    # This handler stands outside of the middleware that gives all other answers their correlation id.
-    response.headers[CORRELATION_HEADER] = correlation_id.get() or ""
+    # This handler may stand outside of the middleware that gives all other answers these.
+    response.headers.update({**SECURITY_HEADERS, CORRELATION_HEADER: correlation_id.get() or ""})
     return response
 
 

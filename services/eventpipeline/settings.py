@@ -21,7 +21,7 @@ from pydantic import (
     field_validator,
 )
 
-from eventpipeline.authentication import Authentication, RateLimit
+from eventpipeline.authentication import Authentication, RateLimit, ReaderAuthentication
 from eventpipeline.faults import flattened
 from eventpipeline.sources import Declaration, SourceName, load, written
 
@@ -49,6 +49,14 @@ Authentications = Annotated[
 ]
 RateLimits = Annotated[
     dict[SourceName, RateLimit] | None, BeforeValidator(_parsed), PlainSerializer(_dumped, return_type=str | None)
+]
+Readers = Annotated[
+    ReaderAuthentication | None,
+    BeforeValidator(_parsed),
+    PlainSerializer(
+        lambda model: model.model_dump_json(by_alias=True, exclude_defaults=True) if model else None,
+        return_type=str | None,
+    ),
 ]
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
@@ -173,6 +181,10 @@ class ReporterSettings(DeclaredSettings):
     """Where Postgres is: postgresql://user:password@host/database. A role that may only read is enough."""
     sources: SourceList
     """The sources that are reported, separated by commas: facebook,tiktok."""
+    authentication: Readers = None
+    """How readers prove who they are: a JSON object, as in the resource. It names keys; without it, anyone may read."""
+    keys_dir: str | None = None
+    """Where the hashes of keys are, as files NAME/KEY; without it, /etc/eventpipeline/keys."""
 
 
 class MaintainSettings(Environment):

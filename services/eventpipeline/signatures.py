@@ -182,15 +182,25 @@ def _standard(values: HeaderValues, now: float, tolerance: int) -> Claim:
     return Claim(signatures, before=f"{identity}.{_fresh(moment, now, tolerance)}.".encode())
 
 
+def key_reader(method: Method) -> Callable[[bytes], Key]:
+    """What makes a key of the bytes of a file or Secret; it raises ValueError where they are none."""
+    return _standard_key if isinstance(method, StandardWebhooks) else _plain_key
+
+
 def read_key(method: Method, written: bytes) -> Key:
     """The key that is written in a file or Secret. Raises ValueError where it is none."""
-    written = written.strip()
-    if isinstance(method, StandardWebhooks):
-        try:
-            return Key(base64.b64decode(written.removeprefix(b"whsec_"), validate=True))
-        except binascii.Error:
-            raise ValueError("is no secret of Standard Webhooks, such as whsec_ and base64") from None
-    return Key(written)
+    return key_reader(method)(written)
+
+
+def _plain_key(written: bytes) -> Key:
+    return Key(written.strip())
+
+
+def _standard_key(written: bytes) -> Key:
+    try:
+        return Key(base64.b64decode(written.strip().removeprefix(b"whsec_"), validate=True))
+    except binascii.Error:
+        raise ValueError("is no secret of Standard Webhooks, such as whsec_ and base64") from None
 
 
 def signed(method: Method, key: Key, body: bytes, *, now: float, identity: str) -> Mapping[str, str]:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from eventpipeline.authentication import Authentication, RateLimit
+from eventpipeline.authentication import Authentication, KeyRef, RateLimit, ReaderAuthentication
 from eventpipeline.faults import Fault, refusal
 from eventpipeline.models import DnsLabel, DnsName, Model
 from eventpipeline.sources import BUILT_IN, RESERVED, Declaration, SourceName, written
@@ -216,6 +216,11 @@ class Gateway(Model):
 class Reporter(Model):
     """The reporter answers reports about the stored events, port 3003."""
 
+    authentication: ReaderAuthentication = Field(
+        default=ReaderAuthentication(),
+        description="How readers prove who they are; without it, anyone who reaches the reporter may read, replay and "
+        "drop.",
+    )
     autoscaling: Autoscaling = Field(default=Autoscaling(max_replicas=3), description="How many replicas run.")
     ingress: Ingress | None = Field(default=None, description="Makes the reporter reachable from outside the cluster.")
     resources: Resources = Field(default=Resources(), description="CPU and memory of each replica.")
@@ -400,6 +405,29 @@ class EventPipelineSpec(Model):
     def open_sources(self) -> tuple[str, ...]:
         """The sources that anyone may send."""
         return tuple(source.name for source in self.sources if not source.authentication.method)
+
+    @property
+    def openings(self) -> tuple[str, ...]:
+        """What anyone may do who reaches a service, and what to do about it: a sentence or two each."""
+        found = []
+        if self.open_sources:
+            found.append(
+                f"Anyone who reaches the gateway can send events of {', '.join(self.open_sources)}: give "
+                "authentication in spec.sources, or keep the Service inside."
+            )
+        if self.reporter.authentication.is_open:
+            found.append(
+                "Anyone who reaches the reporter can read reports and dead letters, and replay and drop those: give "
+                "spec.reporter.authentication, or keep the Service inside and put an authenticating proxy before the "
+                "Ingress."
+            )
+        return tuple(found)
+
+    @property
+    def key_references(self) -> tuple[KeyRef, ...]:
+        """Every key of senders and readers that is needed, once."""
+        senders = (one for authentication in self.authentication.values() for one in authentication.references)
+        return tuple(dict.fromkeys((*senders, *self.reporter.authentication.references)))
 
     @property
     def rate_limits(self) -> dict[str, RateLimit]:

@@ -17,7 +17,7 @@ from servers import free_offset, free_port, running_program, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = ("up", "demo", "publish", "report", "status", "dead-letters", "validate", "gateway", "collector",
-            "reporter", "migrate", "maintain")  # fmt: skip
+            "reporter", "migrate", "maintain", "new-key")  # fmt: skip
 
 
 def run(*arguments: object, cwd: Path | None = None, env: dict[str, str] | None = None, seconds: float = 60):

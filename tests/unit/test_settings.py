@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from declared import WEBSHOP
-from eventpipeline.authentication import Authentication, Hmac, KeyRef, Meta, RateLimit
+from eventpipeline.authentication import (
+    Authentication,
+    Hmac,
+    KeyRef,
+    Meta,
+    Oidc,
+    RateLimit,
+    ReaderAuthentication,
+    ReaderKeys,
+)
 from eventpipeline.settings import (
     CollectorSettings,
     Environment,
@@ -51,6 +60,16 @@ SENDERS: dict[str, st.SearchStrategy[Any]] = {
     ),
     "keys_dir": st.none() | TEXT,
     "rate_limits": st.sampled_from([None, {"tiktok": RateLimit(requests_per_second=5, burst=7)}]),
+}
+READERS: dict[str, st.SearchStrategy[Any]] = {
+    "authentication": st.sampled_from(
+        [
+            None,
+            ReaderAuthentication(bearer=ReaderKeys(read=KeyRef(name="a"), operate=KeyRef(name="a", key="b"))),
+            ReaderAuthentication(oidc=Oidc(issuer="https://id.example.com/$(X)", audience="é", read=("a", "b"))),
+        ]
+    ),
+    "keys_dir": st.none() | TEXT,
 }
 RETENTION = {"retention_days": st.none() | st.integers(1, 36500)}
 FIELDS: dict[type[Environment], dict[str, st.SearchStrategy[Any]]] = {

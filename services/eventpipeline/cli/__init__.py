@@ -24,6 +24,7 @@ _COMMANDS = {
         "demo": ("demo:demo", "Run a pipeline, send it the real load, and check that every event is counted once."),
         "validate": ("validate:validate", "Check an EventPipeline file; every mistake with its place and a hint."),
         "status": ("status:status", "Show how a running pipeline is: rates, lag, dead letters."),
+        "new-key": ("new_key:new_key", "Make a key for a reader, and the hash of it that the pipeline keeps."),
     },
     "Events": {
         "publish": ("publish:publish", "Send the real load of the public publisher, seeded."),

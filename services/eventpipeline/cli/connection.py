@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from eventpipeline.local.datadir import Run
 
 DATA_DIR = Path(".eventpipeline")
+TOKEN, TOKEN_FILE = "EVENTPIPELINE_TOKEN", "EVENTPIPELINE_TOKEN_FILE"
+"""What holds the key of a reader, or the file with it: an argument would show in the list of processes."""
 
 
 def reporter_url(url: str | None, data_dir: Path) -> str:
@@ -37,6 +40,20 @@ def live_run(data_dir: Path) -> Run | None:
     return DataDir(data_dir).live_run()
 
 
+def proof() -> dict[str, str]:
+    """The header that proves to a reporter who asks; none where there is no key. Raises CommandError."""
+    token = os.environ.get(TOKEN, "")
+    if not token and (file := os.environ.get(TOKEN_FILE)):
+        try:
+            token = Path(file).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandError(f"{TOKEN_FILE}={file}: {error}") from None
+    token = token.strip()
+    if not (token.isascii() and token.isprintable()):
+        raise CommandError(f"what {TOKEN} or {TOKEN_FILE} holds is no key: it has characters that no key has")
+    return {"authorization": f"Bearer {token}"} if token else {}
+
+
 def get(
     url: str, path: str, params: dict[str, Any] | None = None, *, accept: str = "application/json"
 ) -> httpx2.Response:
@@ -52,7 +69,8 @@ def delete(url: str, path: str) -> None:
 
 def _asked(method: str, url: str, **request: Any) -> httpx2.Response:
     try:
-        response = httpx2.request(method, url, **request, timeout=60.0, trust_env=False)
+        headers = {**request.pop("headers", {}), **proof()}
+        response = httpx2.request(method, url, headers=headers, **request, timeout=60.0, trust_env=False)
     except httpx2.HTTPError as error:
         raise CommandError(
             f"no reporter answers at {url} ({type(error).__name__}); start a pipeline with `eventpipeline up`, "
@@ -64,6 +82,8 @@ def _asked(method: str, url: str, **request: Any) -> httpx2.Response:
 
 
 def _explained(response: httpx2.Response) -> str:
+    if response.status_code == httpx2.codes.UNAUTHORIZED:
+        return f"the reporter wants a key that it knows: put it into {TOKEN}, or its file's name into {TOKEN_FILE}"
     try:
         problem = response.json()
         faults = [f"{'.'.join(map(str, fault['loc'][1:]))}: {fault['msg']}" for fault in problem.get("errors", [])]

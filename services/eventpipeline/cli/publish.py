@@ -16,7 +16,7 @@ import httpx2
 import msgspec
 
 from eventpipeline.authentication import Authentication
-from eventpipeline.cli.connection import DATA_DIR, reporter_url
+from eventpipeline.cli.connection import DATA_DIR, proof, reporter_url
 from eventpipeline.cli.output import CommandError, OutputFormat, console, fail, meanwhile, print_json, print_table
 from eventpipeline.cli.progress import Progress
 from eventpipeline.publisher import Ledger, Observer, Options, judge
@@ -146,7 +146,7 @@ def _sizes(batch: str) -> tuple[int, int]:
 async def _publish(url: str, options: Options, reporter: str | None) -> tuple[Ledger, Verdict | None]:
     if reporter is None:
         return await publish_with_progress(url, options), None
-    async with httpx2.AsyncClient(base_url=reporter, timeout=60.0, trust_env=False) as client:
+    async with httpx2.AsyncClient(base_url=reporter, headers=proof(), timeout=60.0, trust_env=False) as client:
         observer = Observer(client)
         before = await observer.observe()
         ledger = await publish_with_progress(url, options)

@@ -30,16 +30,19 @@ def status(*, url: str | None = None, data_dir: Path = DATA_DIR, output: OutputF
     """
     services = _services(data_dir)
     try:
-        pipeline = get(reporter_url(url, data_dir), "/status").json()
+        reporter = reporter_url(url, data_dir)
+        pipeline, open_ = get(reporter, "/status").json(), get(reporter, "/session").json()["open"]
     except CommandError as error:
         if not services:
             return fail(str(error))
-        pipeline = None
+        pipeline, open_ = None, None
     ready = pipeline is not None and all(service["ready"] for service in services)
     if output == "json":
-        print_json({"ready": ready, "services": services, "pipeline": pipeline})
+        print_json({"ready": ready, "services": services, "pipeline": pipeline, "open": open_})
     else:
         _print(services, pipeline)
+        if open_:
+            print("Open: anyone who reaches the reporter can read this, and replay and drop dead letters.")
     return 0 if ready else 1
 
 

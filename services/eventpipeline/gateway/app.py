@@ -26,10 +26,10 @@ from eventpipeline.gateway.bodies import JSON, Body, InFlight, body_was_read, ch
 from eventpipeline.gateway.cloudevents import Fault, Translator
 from eventpipeline.gateway.door import Door, Visitor
 from eventpipeline.gateway.ingest import NO_FAULTS, Ingest, Outcome
-from eventpipeline.gateway.keys import KeyRing
 from eventpipeline.gateway.mapped import Mapper
 from eventpipeline.gateway.metrics import GatewayMetrics
 from eventpipeline.gateway.openapi import openapi
+from eventpipeline.keys import KEYS_DIR, KeyRing
 from eventpipeline.problems import HANDLERS, Problem
 from eventpipeline.server import serve
 from eventpipeline.settings import GatewaySettings
@@ -48,8 +48,6 @@ from eventpipeline.telemetry import (
 
 EVENTS_PATH = "/webhook/events"
 SOURCE_PATH = "/webhook/{source}"
-KEYS_DIR = "/etc/eventpipeline/keys"
-"""Where the chart mounts the Secrets of senders."""
 _RETRY_AFTER_FULL = 30
 _RETRY_AFTER_AWAY = 2
 _START_SECONDS = 3.0
@@ -116,7 +114,7 @@ class _EventsEndpoint:
     async def get(self, request: Request) -> Response:
         """Meta's verification of the endpoint."""
         challenge = self._door.verified(request.path_params["source"], request.query_params)
-        return PlainTextResponse(challenge, headers={"x-content-type-options": "nosniff"})
+        return PlainTextResponse(challenge)
 
     async def post(self, request: Request) -> Response:
         started = time.perf_counter()

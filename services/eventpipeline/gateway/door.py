@@ -21,11 +21,11 @@ from starlette.datastructures import Headers, QueryParams
 
 from eventpipeline.authentication import Authentication, Bearer, Meta, RateLimit, TikTok
 from eventpipeline.events import source_of
-from eventpipeline.gateway.keys import KeyRing, KeysMissing
 from eventpipeline.gateway.metrics import GatewayMetrics
 from eventpipeline.gateway.rates import Buckets
+from eventpipeline.keys import KeyRing, KeysMissing
 from eventpipeline.problems import Problem
-from eventpipeline.signatures import Claim, Method, Reason, Unauthenticated, claimed
+from eventpipeline.signatures import Claim, Method, Reason, Unauthenticated, claimed, key_reader
 
 EVERY = "events"
 """The label of requests to the path of all sources."""
@@ -86,7 +86,7 @@ class Door:
 
     async def check(self) -> str | None:
         """What is wrong with the keys, for the readiness of the gateway; None where all can be read."""
-        faults = (self._keys.fault(method, method.keys) for method in self._methods.values())
+        faults = (self._keys.fault(key_reader(method), method.keys) for method in self._methods.values())
         return "; ".join(dict.fromkeys(filter(None, faults))) or None
 
     def knock(self, source: str | None, headers: Headers) -> Visitor:
@@ -119,7 +119,7 @@ class Door:
         proven: list[str] = []
         for method, claim, names in visitor.claims:
             try:
-                keys = self._keys.of(method, method.keys)
+                keys = self._keys.of(key_reader(method), method.keys)
             except KeysMissing:
                 if not visitor.open and len(visitor.claims) == 1:
                     detail = "the keys of this source cannot be read here; try again later"
@@ -162,7 +162,7 @@ class Door:
         if query.get("hub.mode") != "subscribe" or not 0 < len(challenge) <= _MAX_CHALLENGE or not token:
             raise self._refused(source, "malformed", (source,))
         try:
-            keys = self._keys.of(method, tokens)
+            keys = self._keys.of(key_reader(method), tokens)
         except KeysMissing:
             detail = "the verify token of this source cannot be read here; try again later"
             raise Problem(503, detail, retry_after=_RETRY_AFTER_KEYS) from None

@@ -49,7 +49,7 @@ class Options:
     """Servers that run already, instead of ones of our own."""
     database_url: str | None = None
     keys_dir: Path | None = None
-    """Where the keys of senders are, as files NAME/KEY; without it, the folder keys in the data dir."""
+    """Where the keys of senders and readers are, as files NAME/KEY; without it, the folder keys in the data dir."""
     as_root: postgres.RootStrategy | None = None
     entry: tuple[str, ...] = workloads.ENTRY
 
@@ -176,7 +176,7 @@ def _prepare(pipeline: EventPipeline, options: Options, data: DataDir, superviso
         database_url=database_url,
     )
     collector_of = functools.partial(workloads.collector_of, pipeline, addresses=addresses)
-    key_variables = workloads.keys_in(pipeline, os.environ)
+    key_variables = workloads.keys_in(pipeline.spec.key_references, os.environ)
     return Running(the_plan, collector_of, info, options, data, cluster, supervisor, key_variables)
 
 

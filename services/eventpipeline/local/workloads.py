@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from eventpipeline.authentication import variable
+from eventpipeline.authentication import KeyRef, ReaderAuthentication, variable
 from eventpipeline.local.errors import Unresolvable
 from eventpipeline.local.ports import HOST
 from eventpipeline.local.probe import answers_200
 from eventpipeline.local.program import Program, python
 from eventpipeline.plan import NATS_PORT, POSTGRES_PORT, Addresses, Plan, Workload, plan
-from eventpipeline.settings import GatewaySettings, MaintainSettings
+from eventpipeline.settings import GatewaySettings, MaintainSettings, ReporterSettings, Settings
 from eventpipeline.spec import EventPipeline, EventPipelineSpec, ExternalNats, SourceRef, Stream, quantity_bytes
 
 NATS, NATS_MONITOR, POSTGRES = "nats", "nats-monitor", "postgres"
@@ -75,21 +75,25 @@ def service_ports(plan: Plan) -> dict[str, int]:
 
 
 def missing_keys(pipeline: EventPipeline, keys: Path, environ: Mapping[str, str]) -> str | None:
-    """What to do about a key of a sender that is neither a file in `keys` nor in `environ`; None where all are."""
-    for name, authentication in pipeline.spec.authentication.items():
-        for reference in authentication.references:
-            file = keys / reference.name / reference.key
-            if not file.is_file() and variable(reference) not in environ:
-                return (
-                    f"the source {name} needs the key {reference.key!r} of {reference.name!r}: put it into the file "
-                    f"{file}, or into the environment variable {variable(reference)}"
-                )
+    """What to do about a key that is neither a file in `keys` nor in `environ`; None where all are."""
+    for reference in pipeline.spec.key_references:
+        file = keys / reference.name / reference.key
+        if not file.is_file() and variable(reference) not in environ:
+            return (
+                f"{_needing(pipeline, reference)} needs the key {reference.key!r} of {reference.name!r}: put it into "
+                f"the file {file}, or into the environment variable {variable(reference)}"
+            )
     return None
 
 
-def keys_in(pipeline: EventPipeline, environ: Mapping[str, str]) -> dict[str, str]:
-    """Those of the keys of senders that are in `environ`."""
-    references = (one for authentication in pipeline.spec.authentication.values() for one in authentication.references)
+def _needing(pipeline: EventPipeline, reference: KeyRef) -> str:
+    sources = pipeline.spec.authentication.items()
+    named = (f"the source {name}" for name, authentication in sources if reference in authentication.references)
+    return next(named, "the reporter")
+
+
+def keys_in(references: Iterable[KeyRef], environ: Mapping[str, str]) -> dict[str, str]:
+    """Those of the keys that are in `environ`."""
     names = {variable(reference) for reference in references}
     return {name: environ[name] for name in sorted(names) if name in environ}
 
@@ -105,12 +109,12 @@ def service(
 ) -> Program:
     """A service on loopback, which does not wait for load balancers when it stops.
 
-    A gateway finds the keys of senders in the folder `keys`, or in `environ`.
+    A gateway finds the keys of senders, a reporter those of readers, in the folder `keys`, or in `environ`.
     """
     changes: dict[str, object] = {"host": HOST, "port": port, "environment": "development", "drain_seconds": 0.0}
     given: Mapping[str, str] = {}
-    if isinstance(workload.settings, GatewaySettings) and workload.settings.authentication:
-        changes["keys_dir"], given = str(keys), environ or {}
+    if references := _references(workload.settings):
+        changes["keys_dir"], given = str(keys), keys_in(references, environ or {})
     settings = workload.settings.model_copy(update=changes)
     return Program(
         name=workload.name,
@@ -120,6 +124,16 @@ def service(
         ready=answers_200(port, "/readyz"),
         live=answers_200(port, "/livez"),
     )
+
+
+def _references(settings: Settings) -> tuple[KeyRef, ...]:
+    match settings:
+        case GatewaySettings(authentication=dict() as senders):
+            return tuple(reference for one in senders.values() for reference in one.references)
+        case ReporterSettings(authentication=ReaderAuthentication() as readers):
+            return readers.references
+        case _:
+            return ()
 
 
 def collector_of(pipeline: EventPipeline, source: str, addresses: Addresses) -> Workload:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
@@ -13,12 +15,17 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from eventpipeline.apidocs import docs_routes
+from eventpipeline.authentication import ReaderAuthentication
+from eventpipeline.keys import KEYS_DIR, KeyRing
 from eventpipeline.problems import HANDLERS
+from eventpipeline.readers import Provider
+from eventpipeline.reporter.access import Access, AccessMiddleware
 from eventpipeline.reporter.dead_letters import DeadLetterEndpoints
 from eventpipeline.reporter.metrics import ReporterMetrics
 from eventpipeline.reporter.openapi import openapi
 from eventpipeline.reporter.reports import ReportEndpoints
 from eventpipeline.reporter.responses import on_store_unavailable
+from eventpipeline.reporter.session import SessionEndpoint
 from eventpipeline.reporter.status import StatusEndpoint
 from eventpipeline.server import serve
 from eventpipeline.settings import ReporterSettings
@@ -35,8 +42,6 @@ _PAGE_HEADERS = {
         "default-src 'self'; img-src 'self' data:; object-src 'none'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
 }
 _CONNECTIONS = 8
 
@@ -46,11 +51,17 @@ def create_app(
 ) -> ASGIApp:
     """The application over an opened `store` and an already started `stream`."""
     sources = load(settings.sources, settings.declarations)
-    reports = ReportEndpoints(sources, store, ReporterMetrics(registry))
+    metrics = ReporterMetrics(registry)
+    keys = KeyRing(Path(settings.keys_dir or KEYS_DIR), os.environ)
+    access = Access(settings.authentication, keys, _provider(settings.authentication), metrics)
+    session = SessionEndpoint(access)
+    reports = ReportEndpoints(sources, store, metrics)
     dead_letters = DeadLetterEndpoints(sources, store)
     health.require("store", lambda: pool.check(store))
     # Reports are answered without the stream; only the lag is not known then.
     health.show("stream", stream.check)
+    if not access.is_open:
+        health.show("keys", access.check)
     app = Starlette(
         routes=[
             Route("/reports/events", reports.events),
@@ -59,14 +70,27 @@ def create_app(
             Route("/status", StatusEndpoint(sources, store, stream).status),
             Route("/dead-letters", dead_letters.list),
             Route("/dead-letters/{id}", dead_letters.one, methods=["GET", "DELETE"]),
+            Route("/session", session.get, methods=["GET"]),
+            Route("/session", session.post, methods=["POST"]),
+            Route("/session", session.delete, methods=["DELETE"]),
             *_page_routes(),
             *routes(health, registry),
             *docs_routes(openapi(sources)),
         ],
+        middleware=[Middleware(AccessMiddleware, access=access)],
         exception_handlers={**HANDLERS, StoreUnavailable: on_store_unavailable},
     )
     # Outside of all else: the answer to an unexpected error is made outside of Starlette's own middleware.
     return RequestMiddleware(app, health)
+
+
+def _provider(authentication: ReaderAuthentication | None) -> Provider | None:
+    if authentication is None or authentication.oidc is None:
+        return None
+    # Only where it is used: the cryptography behind it takes 20 MB.
+    from eventpipeline.reporter.oidc import OidcProvider
+
+    return OidcProvider(authentication.oidc)
 
 
 def _page_routes() -> list[BaseRoute]:

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from eventpipeline.problems import Problem
+from eventpipeline.readers import REASONS
 
 REPORTS = ("events", "revenue", "demographics")
+FORBIDDEN = ("role", "origin")
 
 
 class ReporterMetrics:
@@ -31,6 +33,22 @@ class ReporterMetrics:
             registry=registry,
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
         )
+        self.unauthenticated = Counter(
+            "reporter_requests_unauthenticated_total",
+            "Requests that did not prove who asks.",
+            ["reason"],
+            registry=registry,
+        )
+        self.forbidden = Counter(
+            "reporter_requests_forbidden_total",
+            "Requests of somebody whose role is not enough (reason role), or from a page of another site (origin).",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in REASONS:
+            self.unauthenticated.labels(reason)
+        for cause in FORBIDDEN:
+            self.forbidden.labels(cause)
         for report in REPORTS:  # a counter that starts at 0 shows its first increase
             self._generated.labels(report)
             self._failed.labels(report)

@@ -13,7 +13,7 @@ from eventpipeline.problems import Problem
 from eventpipeline.reporter import tables
 from eventpipeline.store import StoreUnavailable
 
-_HEADERS = {"cache-control": "no-store", "vary": "accept"}
+_HEADERS = {"vary": "accept"}
 _RETRY_AFTER_SECONDS = 5
 
 
