@@ -41,8 +41,9 @@ LETTERS = [
 NOBODY = "nats://127.0.0.1:9"
 
 
-def settings_for(database_url: str, nats_url: str = NOBODY) -> ReporterSettings:
-    return ReporterSettings(database_url=database_url, nats_url=nats_url, sources=("facebook", "tiktok"), port=0)
+def settings_for(database_url: str, nats_url: str = NOBODY, **changes: Any) -> ReporterSettings:
+    settings = {"database_url": database_url, "nats_url": nats_url, "sources": ("facebook", "tiktok"), "port": 0}
+    return ReporterSettings.model_validate(settings | changes)
 
 
 def fill(database_url: str, events: Sequence[Occurrence]) -> None:
@@ -68,9 +69,9 @@ def fill(database_url: str, events: Sequence[Occurrence]) -> None:
 
 
 @asynccontextmanager
-async def reporter(database_url: str, nats_url: str | None = None) -> AsyncIterator[httpx2.AsyncClient]:
-    """A client of a reporter; without `nats_url` there is no NATS."""
-    settings = settings_for(database_url, nats_url or NOBODY)
+async def reporter(database_url: str, nats_url: str | None = None, **changes: Any) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client of a reporter with the settings `changes`; without `nats_url` there is no NATS."""
+    settings = settings_for(database_url, nats_url or NOBODY, **changes)
     pool = open_pool(database_url, name="reporter", read_only=True, max_size=4)
     stream = Stream(settings, "reporter")
     await pool.open(wait=False)
@@ -88,7 +89,7 @@ async def reporter(database_url: str, nats_url: str | None = None) -> AsyncItera
 
 
 @contextmanager
-def reporter_process(database_url: str, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def reporter_process(database_url: str, log: Path, **changes: Any) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """The reporter as a process of its own, ready, without NATS: the process and its address."""
     program = (
         "import asyncio, os\n"
@@ -96,7 +97,7 @@ def reporter_process(database_url: str, log: Path) -> Iterator[tuple[subprocess.
         "from eventpipeline.settings import ReporterSettings\n"
         "asyncio.run(run(ReporterSettings.read(os.environ)))\n"
     )
-    settings = settings_for(database_url).model_copy(
+    settings = settings_for(database_url, **changes).model_copy(
         update={"host": "127.0.0.1", "port": free_port(), "drain_seconds": 0.1}
     )
     address = f"http://127.0.0.1:{settings.port}"

@@ -199,13 +199,13 @@ class RequestMiddleware:
     """
 
     def __init__(self, app: ASGIApp, health: Health) -> None:
-        self._app = app
+        self.app = app
         self._health = health
         self._log = log("http")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         started = time.perf_counter()
         identity = correlation_id_of(Request(scope).headers)
@@ -228,7 +228,7 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_headers)
+            await self.app(scope, receive, send_with_headers)
         finally:
             level = "debug" if scope["path"] in PROBES else "info"
             milliseconds = round((time.perf_counter() - started) * 1000, 1)

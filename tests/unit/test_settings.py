@@ -79,7 +79,7 @@ FIELDS: dict[type[Environment], dict[str, st.SearchStrategy[Any]]] = {
     | {"sources": NAMES, "max_body_bytes": BYTES, "max_in_flight_bytes": BYTES, "ack_timeout_seconds": SECONDS},
     CollectorSettings: DECLARED
     | {"database_url": TEXT, "source": st.sampled_from(["facebook", "tiktok"]), "batch_bytes": BYTES},
-    ReporterSettings: DECLARED | {"database_url": TEXT, "sources": NAMES},
+    ReporterSettings: DECLARED | READERS | {"database_url": TEXT, "sources": NAMES},
     MaintainSettings: RETENTION | {"database_url": TEXT},
 }
 NEEDED = {"nats_url": "nats://n", "database_url": "postgresql://p", "source": "facebook", "sources": ("facebook",)}

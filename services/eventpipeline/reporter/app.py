@@ -75,7 +75,7 @@ def create_app(
             Route("/session", session.delete, methods=["DELETE"]),
             *_page_routes(),
             *routes(health, registry),
-            *docs_routes(openapi(sources)),
+            *docs_routes(openapi(sources, is_open=access.is_open)),
         ],
         middleware=[Middleware(AccessMiddleware, access=access)],
         exception_handlers={**HANDLERS, StoreUnavailable: on_store_unavailable},

@@ -7,6 +7,7 @@ from typing import Any
 
 from eventpipeline import __version__
 from eventpipeline.reporter import examples, schemas
+from eventpipeline.reporter.access import COOKIE
 from eventpipeline.reporter.params import (
     DeadLettersQuery,
     DemographicsQuery,
@@ -30,7 +31,29 @@ _DEAD_LETTER_ID: Part = {
 _DROP_FAILURES = {"403": "Forbidden", "404": "NotFound", "422": "Invalid", "503": "Unavailable"}
 
 
-def openapi(sources: Sequence[Source]) -> Part:
+_SERVICE, _SIGN_IN = "service", "sign-in"
+
+
+def openapi(sources: Sequence[Source], *, is_open: bool = True) -> Part:
+    """The document that the reporter serves at /openapi.json; where it is not open, with what proves who asks."""
+    document = _document(sources)
+    return document if is_open else _closed(document)
+
+
+def _closed(document: Part) -> Part:
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            if operation["tags"][0] not in (_SERVICE, _SIGN_IN):
+                operation["security"] = [{"bearer": []}, {"cookie": []}]
+                operation["responses"] |= {"401": _response("Unauthorized"), "403": _response("Forbidden")}
+    document["components"]["securitySchemes"] = {
+        "bearer": {"type": "http", "scheme": "bearer", "description": "A key, or a token of the provider."},
+        "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "Set by signing in on the page."},
+    }
+    return document
+
+
+def _document(sources: Sequence[Source]) -> Part:
     vocabulary = Vocabulary.of(sources)
     demographics = schemas.demographics(sources)
     return {
@@ -41,7 +64,7 @@ def openapi(sources: Sequence[Source]) -> Part:
             "description": _DESCRIPTION,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "tags": [{"name": "reports"}, {"name": "pipeline"}, {"name": "service"}],
+        "tags": [{"name": name} for name in ("reports", "pipeline", _SIGN_IN, _SERVICE)],
         "paths": {
             "/reports/events": _report("Events by source, funnel stage and type", "events", EventsQuery, vocabulary),
             "/reports/revenue": _report("Revenue and transactions", "revenue", RevenueQuery, vocabulary),
@@ -73,6 +96,7 @@ def openapi(sources: Sequence[Source]) -> Part:
                     },
                 },
             },
+            "/session": _session(),
             **_service_paths(),
         },
         "components": {
@@ -83,14 +107,18 @@ def openapi(sources: Sequence[Source]) -> Part:
                 "Status": schemas.STATUS,
                 "DeadLetters": schemas.DEAD_LETTERS,
                 "DeadLetter": schemas.DEAD_LETTER,
+                "Session": schemas.SESSION,
                 "Problem": schemas.PROBLEM,
             },
             "responses": {
-                "Forbidden": _problem("The reporter's role in the database lacks the right.", examples.FORBIDDEN),
+                "Unauthorized": _problem("The request does not prove who asks.", examples.UNAUTHORIZED),
+                "Forbidden": _problem(
+                    "The role of whoever asks, or of the reporter in the database, lacks the right.", examples.FORBIDDEN
+                ),
                 "NotFound": _problem("There is nothing of this name.", examples.NOT_FOUND),
-                "Invalid": _problem("A parameter is unknown, repeated or wrong.", examples.INVALID),
+                "Invalid": _problem("A parameter is unknown, repeated or wrong, or the body is.", examples.INVALID),
                 "Unavailable": _problem(
-                    "Postgres does not answer, or not in time.",
+                    "What the answer needs does not answer, or not in time: Postgres, or what a proof is held against.",
                     examples.UNAVAILABLE,
                     {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
                 ),
@@ -159,11 +187,35 @@ def _problem(description: str, example: Any, headers: Part | None = None) -> Par
     return answer | ({"headers": headers} if headers else {})
 
 
+def _session() -> Part:
+    answer: Part = {"200": _json("Session", examples.SESSION)}
+    key: Part = {"type": "object", "required": ["key"], "additionalProperties": False, "properties": {"key": {}}}
+    key["properties"]["key"] = {"type": "string", "maxLength": 3800}
+    body = {"required": True, "content": {"application/json": {"schema": key}}}
+    refusals = {
+        "401": _response("Unauthorized"),
+        "403": _response("Forbidden"),
+        "413": _response("Invalid"),
+        "422": _response("Invalid"),
+        "503": _response("Unavailable"),
+    }
+    gone = {"204": {"description": "The cookie is gone."}, "403": _response("Forbidden")}
+
+    def operation(summary: str, name: str, answers: Part, **more: Any) -> Part:
+        return {"summary": summary, "operationId": name, "tags": [_SIGN_IN], "responses": answers, **more}
+
+    return {
+        "get": operation("Who asks", "session", answer | {"503": _response("Unavailable")}),
+        "post": operation("Sign in: the key becomes a cookie", "signIn", answer | refusals, requestBody=body),
+        "delete": operation("Sign out", "signOut", gone),
+    }
+
+
 def _service_paths() -> Part:
     def probe(summary: str, operation: str) -> Part:
         said = {"application/json": {"schema": {"type": "object", "required": ["status"]}}}
         answers = {"200": {"description": "Yes.", "content": said}, "503": {"description": "No.", "content": said}}
-        return {"get": {"summary": summary, "operationId": operation, "tags": ["service"], "responses": answers}}
+        return {"get": {"summary": summary, "operationId": operation, "tags": [_SERVICE], "responses": answers}}
 
     metrics = {"description": "Prometheus text.", "content": {"text/plain": {"schema": {"type": "string"}}}}
     return {
@@ -175,7 +227,7 @@ def _service_paths() -> Part:
             "get": {
                 "summary": "What the service counts",
                 "operationId": "metrics",
-                "tags": ["service"],
+                "tags": [_SERVICE],
                 "responses": {"200": metrics},
             }
         },

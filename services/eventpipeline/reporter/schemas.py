@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from eventpipeline.readers import ROLES
 from eventpipeline.sources import FUNNEL_STAGES, Distribution, Source
 
 Schema = dict[str, Any]
@@ -151,6 +152,13 @@ STATUS = closed(
                 "bySource": {"type": "object", "additionalProperties": _COUNT},
             }
         ),
+    }
+)
+
+SESSION = closed(
+    {
+        "open": {"type": "boolean", "description": "Whether anyone may ask for everything."},
+        "role": {"type": ["string", "null"], "enum": [*ROLES, None], "description": "Of whoever asks."},
     }
 )
 

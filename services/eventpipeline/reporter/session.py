@@ -37,7 +37,7 @@ class SessionEndpoint:
         self._access = access
 
     async def get(self, request: Request) -> Response:
-        """Who asks: `{"open", "role"}`."""
+        """Who asks: `{"open", "role"}`; the role is null where nothing proves one. Raises Problem 503."""
         try:
             role = await self._access.role(request) if _brings_proof(request) or self._access.is_open else None
         except Problem as problem:
@@ -47,9 +47,11 @@ class SessionEndpoint:
         return self._answer(role)
 
     async def post(self, request: Request) -> Response:
-        """Signs in with `{"key"}`. Raises Problem 401, 413 or 422."""
+        """Signs in with `{"key"}`. Raises Problem 401, 403, 413 or 422."""
         key = _key(await _body(request))
         role = await self._access.role(_with(request, key))
+        if role is None:
+            raise Problem(403, "this needs the role read")
         response = self._answer(role)
         if not self._access.is_open:
             response.headers["set-cookie"] = _cookie(request, key)
@@ -99,5 +101,5 @@ def _with(request: Request, key: str) -> Request:
 
 def _cookie(request: Request, key: str) -> str:
     # A proxy that ends TLS says so; who says it without one only shuts himself out.
-    secure = "https" in (request.url.scheme, Headers(scope=request.scope).get("x-forwarded-proto", ""))
+    secure = "https" in (request.scope["scheme"], Headers(scope=request.scope).get("x-forwarded-proto", ""))
     return f"{COOKIE}={key}; Path=/; HttpOnly; SameSite=Strict{'; Secure' if secure else ''}"

@@ -3,7 +3,21 @@
 export class ApiError extends Error {}
 
 /** The JSON at a path of this reporter; raises ApiError with the problem's own words. */
-export async function get(path, params = {}, signal = undefined, seconds = 20) {
+export function get(path, params = {}, signal = undefined, seconds = 20) {
+  return ask(path, { params, signal, seconds });
+}
+
+/** What the reporter answers to a POST of `body`, as JSON; raises ApiError. */
+export function post(path, body) {
+  return ask(path, { method: "POST", body: JSON.stringify(body) });
+}
+
+/** Deletes what is at a path; raises ApiError. */
+export async function remove(path) {
+  await ask(path, { method: "DELETE" });
+}
+
+async function ask(path, { params = {}, signal, seconds = 20, method = "GET", body: sent }) {
   const url = new URL(path, document.baseURI);
   for (const [name, value] of Object.entries(params)) {
     if (value !== null && value !== undefined) url.searchParams.set(name, value);
@@ -12,14 +26,17 @@ export async function get(path, params = {}, signal = undefined, seconds = 20) {
   let response;
   try {
     response = await fetch(url, {
+      method,
+      body: sent,
       signal: AbortSignal.any(signals),
-      headers: { accept: "application/json" },
+      headers: { accept: "application/json", ...(sent && { "content-type": "application/json" }) },
       cache: "no-store",
     });
   } catch (error) {
     const late = error.name === "TimeoutError";
     throw new ApiError(late ? `no answer within ${seconds} seconds` : "the connection failed", { cause: error });
   }
+  if (response.status === 204) return null;
   const body = await response.json().catch(() => null);
   if (!response.ok) {
     const error = new ApiError(

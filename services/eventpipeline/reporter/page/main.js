@@ -10,6 +10,7 @@ import { Live } from "./live.js";
 import { showState } from "./notice.js";
 import { RANGES, periodOf, query, rangeOf } from "./period.js";
 import { EventsReport, RevenueReport } from "./reports.js";
+import { signInAgain, signedIn } from "./sign-in.js";
 import { Tiles } from "./tiles.js";
 
 /* global theme */
@@ -45,6 +46,7 @@ async function refreshStatus(signal) {
   } catch (error) {
     if (signal.aborted) return;
     if (!(error instanceof ApiError)) throw error;
+    if (error.status === 401) return signInAgain();
     Object.assign(model, {
       failedSince: model.failedSince ?? Date.now(),
       failedWith: error.status,
@@ -135,5 +137,7 @@ byId("source").addEventListener("change", ({ target }) => choose({ source: targe
 byId("theme").addEventListener("click", () => theme.toggle());
 offerSources([]);
 
-poll(refreshStatus, STATUS_SECONDS);
-setInterval(() => document.hidden || tick(), 1000);
+if (await signedIn()) {
+  poll(refreshStatus, STATUS_SECONDS);
+  setInterval(() => document.hidden || tick(), 1000);
+}
