@@ -21,6 +21,7 @@ import uvicorn
 from browser import Browser, Page, browser
 from eventpipeline.envelope import dead_letter
 from eventpipeline.events import Rejection
+from eventpipeline.readers import hashed
 from eventpipeline.reporter.app import create_app
 from eventpipeline.sources import built_in
 from eventpipeline.store.append import Appender
@@ -29,6 +30,7 @@ from eventpipeline.store.pool import open_pool
 from eventpipeline.store.schema import migrate
 from eventpipeline.stream import DEAD, Stream
 from eventpipeline.telemetry import Health, new_registry
+from reader_keys import READ, STRANGE, closed, write
 from reporter_client import NOBODY, settings_for
 from servers import free_port, nats_server, postgres_server
 
@@ -134,9 +136,9 @@ class Served:
 
 
 @asynccontextmanager
-async def served(database_url: str, nats_url: str) -> AsyncIterator[Served]:
-    """The reporter on a port of loopback."""
-    settings = settings_for(database_url, nats_url)
+async def served(database_url: str, nats_url: str, **changes: Any) -> AsyncIterator[Served]:
+    """The reporter on a port of loopback, with the settings `changes`."""
+    settings = settings_for(database_url, nats_url, **changes)
     store = open_pool(database_url, name="reporter", read_only=True, max_size=4)
     stream = Stream(settings, "reporter")
     await store.open(wait=False)
@@ -327,3 +329,52 @@ async def test_asks_nothing_while_it_is_hidden(reporter: Served, chromium: Brows
     assert not [request for request in page.requests if request.endswith("/status")]
     await page.evaluate("away = false; document.dispatchEvent(new Event('visibilitychange'))")
     await page.until(FULL)
+
+
+async def test_lets_in_who_has_a_key_until_it_is_taken_away(
+    database: str, nats_url: str, chromium: Browser, tmp_path: Path
+) -> None:
+    async with served(database, nats_url, **closed(tmp_path)) as reporter:
+        page = await chromium.open(reporter.url)
+        await page.until("document.activeElement?.id === 'key'")
+        assert "Revenue" not in await text(page, "main")
+        asked = {request.removeprefix(reporter.url).split("?")[0] for request in page.requests}
+        assert {one for one in asked if not one.startswith("assets/")} == {"", "session"}
+        assert page.errors == []
+
+        await _sign_in(page, STRANGE)
+        await page.until("document.querySelector('#sign-in .problem').innerText === 'This key is not known here.'")
+        assert await page.evaluate("document.querySelector('#sign-out').hidden")
+        # The browser notes the answer 401 by itself.
+        page.errors.clear()
+        await _sign_in(page, READ)
+        await page.until(FULL)
+        assert await tile(page, "events") == "65"
+        assert not await page.evaluate("document.querySelector('#sign-out').hidden")
+        reach = "document.cookie + JSON.stringify({...localStorage, ...sessionStorage}) + location.href"
+        assert READ not in str(await page.evaluate(reach))
+        assert READ not in "".join(page.requests)
+        assert_quiet(page, reporter.url)
+
+        await page.evaluate("document.querySelector('#sign-out').click()")
+        await page.until("document.activeElement?.id === 'key'")
+        assert "Revenue" not in await text(page, "main")
+
+        await _sign_in(page, READ)
+        await page.until(FULL)
+        write(tmp_path, "read", hashed(STRANGE))
+        await page.until("document.activeElement?.id === 'key'")
+        assert "65" not in await text(page, "main")
+
+
+async def _sign_in(page: Page, key: str) -> None:
+    await page.evaluate(f"document.querySelector('#key').value = {key!r}")
+    await page.evaluate("document.querySelector('#sign-in').requestSubmit()")
+
+
+async def test_has_no_sign_in_where_anyone_may_read(reporter: Served, chromium: Browser) -> None:
+    page = await chromium.open(reporter.url)
+    await page.until(FULL)
+    assert await page.evaluate(
+        "document.querySelector('#sign-in').hidden && document.querySelector('#sign-out').hidden"
+    )
