@@ -89,6 +89,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
             {"name": "second", "declaration": webshop_document(), "authentication": {"none": {}}},
         ]
     },
+    "readers": {
+        "reporter": {
+            "authentication": {
+                "bearer": {"read": {"name": "readers", "key": "read"}, "operate": {"name": "operators"}},
+                "oidc": {
+                    "issuer": "https://id.example.com/$(X)", "audience": "eventpipeline", "roleClaim": "a.roles",
+                    "jwksUrl": "https://id.example.com/keys", "read": ["staff"], "operate": ["admin"],
+                },
+            }
+        }
+    },
     "monitoring": {"monitoring": {"serviceMonitor": True, "dashboards": True, "alerts": True}},
     "backup": {"store": {"postgres": {"backup": {"claimName": "vault", "schedule": "5 4 * * 0", "keep": 3}}}},
     "deleted with it": {"deletionPolicy": "Delete", "paused": True},

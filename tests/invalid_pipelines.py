@@ -42,6 +42,10 @@ def _declared(name: str = "shop", declared: bool = True, **changes: Any) -> dict
     return whole if declared else {"name": name}
 
 
+def _reading(**authentication: Any) -> dict[str, Any]:
+    return {"reporter": {"authentication": authentication}}
+
+
 EXTERNAL_NATS = {"stream": {"external": {"url": "nats://nats.example.com:4222"}}}
 EXTERNAL_STORE = {"store": {"external": {"urlSecretRef": {"name": "database"}}}}
 
@@ -53,6 +57,21 @@ INVALID: tuple[Invalid, ...] = (
     Invalid({"sources": [{}]}, "spec.sources[0].name"),
     Invalid({"sources": [{"name": "facebook"}, {"name": "facebook"}]}, "spec.sources[1]"),
     Invalid({"sources": "facebook"}, "spec.sources"),
+    Invalid(_reading(bearer={}), "spec.reporter.authentication.bearer"),
+    Invalid(_reading(bearer={"read": {}}), "spec.reporter.authentication.bearer.read.name"),
+    Invalid(_reading(bearer={"write": {"name": "a"}}), "spec.reporter.authentication.bearer.write"),
+    Invalid(_reading(oidc={"issuer": "https://id.example.com"}), "spec.reporter.authentication.oidc.audience"),
+    Invalid(
+        _reading(oidc={"issuer": "http://id.example.com", "audience": "a"}), "spec.reporter.authentication.oidc.issuer"
+    ),
+    Invalid(
+        _reading(oidc={"issuer": "https://id.example.com", "audience": "a", "roleClaim": "a..b"}),
+        "spec.reporter.authentication.oidc.roleClaim",
+    ),
+    Invalid(
+        _reading(oidc={"issuer": "https://id.example.com", "audience": "a", "read": [""]}),
+        "spec.reporter.authentication.oidc.read[0]",
+    ),
     Invalid({"sources": [{"name": "tiktok", "colour": "red"}]}, "spec.sources[0].colour"),
     Invalid({"sources": [_declared(name="shop2", declared=False)]}, "spec.sources[0].name"),
     Invalid({"sources": [_declared(name="facebook")]}, "spec.sources[0].declaration"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ class Pipeline:
     cluster: Cluster
     namespace: str
     name: str = "marketing"
+    reader_key: str | None = field(default=None, repr=False)
+    """What lets the tests read, where the resource asks for a key."""
 
     @property
     def resource(self) -> str:
@@ -71,5 +73,7 @@ class Pipeline:
 
     @asynccontextmanager
     async def reporter(self, timeout: float = 60.0) -> AsyncIterator[httpx2.AsyncClient]:
-        async with httpx2.AsyncClient(base_url=self.url("reporter"), timeout=timeout, trust_env=False) as client:
+        headers = {"authorization": f"Bearer {self.reader_key}"} if self.reader_key else {}
+        url = self.url("reporter")
+        async with httpx2.AsyncClient(base_url=url, headers=headers, timeout=timeout, trust_env=False) as client:
             yield client

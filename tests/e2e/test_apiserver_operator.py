@@ -727,6 +727,18 @@ async def test_a_missing_secret_is_said_and_nothing_is_touched(world: World) -> 
     await world.read(DEPLOYMENT, "marketing-gateway")
 
 
+async def test_hashes_of_keys_that_are_none_are_said_and_not_quoted(world: World) -> None:
+    secret = database_secret(world, "evp_a-key-in-place-of-its-hash")
+    await world.cluster.create(secret)
+    await world.write({"reporter": {"authentication": {"bearer": {"read": {"name": "database", "key": "url"}}}}})
+    await world.reconcile()
+    ready = await world.condition("Ready")
+    assert ready["reason"] == "SecretInvalid"
+    assert "Secret database, key url, has in line 1 no hash of a key" in ready["message"]
+    assert "evp_" not in ready["message"]
+    assert await world.absent(DEPLOYMENT, "marketing-reporter")
+
+
 async def test_a_pass_ends_where_the_resource_is_gone_or_another(world: World) -> None:
     made = await world.write({})
     looking = Looking(world.cluster, world.streams, world.probe)

@@ -111,14 +111,16 @@ def test_the_gateway_knows_no_password_of_the_store() -> None:
 
 
 @every_variant
-def test_only_the_gateway_has_the_keys_of_senders_as_files(variant: str) -> None:
-    wanted: dict[str, set[str]] = {}
-    for authentication in charts.pipeline(charts.VARIANTS[variant]).spec.authentication.values():
-        for reference in authentication.references:
-            wanted.setdefault(reference.name, set()).add(f"{reference.name}/{reference.key}")
+def test_keys_are_files_of_the_service_that_checks_them_and_of_no_other(variant: str) -> None:
+    spec = charts.pipeline(charts.VARIANTS[variant]).spec
+    senders = [reference for one in spec.authentication.values() for reference in one.references]
+    readers = spec.reporter.authentication.references
     for name, template in charts.templates(charts.objects(variant)):
+        wanted: dict[str, set[str]] = {}
+        for reference in {"marketing-gateway": senders, "marketing-reporter": readers}.get(name, ()):
+            wanted.setdefault(reference.name, set()).add(f"{reference.name}/{reference.key}")
         volumes = [volume for volume in template["spec"].get("volumes", []) if volume["name"] == "keys"]
-        if not wanted or name != "marketing-gateway":
+        if not wanted:
             assert volumes == [], name
             continue
         (volume,) = volumes
@@ -130,6 +132,19 @@ def test_only_the_gateway_has_the_keys_of_senders_as_files(variant: str) -> None
         assert volume["projected"]["defaultMode"] == 0o440
         mounts = [one for one in template["spec"]["containers"][0]["volumeMounts"] if one["name"] == "keys"]
         assert mounts == [{"name": "keys", "mountPath": "/etc/eventpipeline/keys", "readOnly": True}]
+
+
+@every_variant
+def test_only_a_reporter_that_asks_a_provider_may_go_anywhere(variant: str) -> None:
+    spec = charts.pipeline(charts.VARIANTS[variant]).spec
+    outside = spec.stream.external or spec.store.external or spec.reporter.authentication.oidc
+    policies = {
+        item["metadata"]["name"]: item for item in charts.named(charts.objects(variant), "NetworkPolicy").values()
+    }
+    assert ({} in policies["marketing-reporter"]["spec"]["egress"]) == bool(outside)
+    if not (spec.stream.external or spec.store.external):
+        others = [item for name, item in policies.items() if name != "marketing-reporter"]
+        assert not [item for item in others if {} in item["spec"]["egress"]]
 
 
 @every_variant

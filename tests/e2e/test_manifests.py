@@ -6,6 +6,7 @@ import asyncio
 import json
 import urllib.request
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -16,6 +17,7 @@ from pipelines import ROOT, Pipeline
 
 from cluster.access import Cluster, wait_for
 from eventpipeline.publisher import Observer, Options, judge, publish
+from eventpipeline.readers import hashed, new_key
 
 FOLDER = ROOT / "manifests"
 PRODUCTION = "production.yaml"
@@ -64,10 +66,18 @@ async def test_each_pipeline_becomes_ready_and_counts_its_own_events(
 
 
 async def test_production_survives_the_loss_of_a_nats_server(operator: Cluster) -> None:
-    with installed(operator, [FOLDER / PRODUCTION], SMALLER) as (pipeline,):
+    read, operate = new_key(), new_key()
+    with installed(operator, [FOLDER / PRODUCTION], SMALLER) as (made,):
+        pipeline = replace(made, reader_key=read)
+        hashes = {"read": hashed(read), "operate": hashed(operate)}
+        metadata = {"name": "marketing-readers", "namespace": pipeline.namespace}
+        operator.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": hashes})
         print(f"{PRODUCTION}: Ready after {_until_all_ready([pipeline]):.1f} s")
         leader = _leader_of_a_cluster_of_three(pipeline)
         before = _pod_uid(pipeline, leader)
+        async with made.reporter() as stranger:
+            assert {(await stranger.get(path)).status_code for path in ("/reports/events", "/dead-letters")} == {401}
+        assert "read reports" not in pipeline.condition("Open")["message"]
         async with pipeline.reporter() as client:
             observer = Observer(client)
             start = await observer.observe()

@@ -80,6 +80,12 @@ def test_only_the_sources_that_are_open_are_called_so() -> None:
     found = condition(status(seen(), closed), "Open")
     assert (found.status, found.reason) == ("True", "ReportsOpen")
     assert "send events" not in found.message
+    assert "spec.reporter.authentication" in found.message
+    readers = {"reporter": {"authentication": {"bearer": {"read": {"name": "readers"}}}}}
+    assert not [one for one in status(seen(), closed | readers).conditions if one.type == "Open"]
+    found = condition(status(seen(), readers), "Open")
+    assert found.reason == "NoAuthentication"
+    assert "read reports" not in found.message
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,16 @@ class SessionEndpoint:
     def __init__(self, access: Access) -> None:
         self._access = access
 
-    async def get(self, request: Request) -> Response:
+    async def any(self, request: Request) -> Response:
+        match request.method:
+            case "POST":
+                return await self._sign_in(request)
+            case "DELETE":
+                return Response(status_code=204, headers={"set-cookie": f"{_cookie(request, '')}; Max-Age=0"})
+            case _:
+                return await self._show(request)
+
+    async def _show(self, request: Request) -> Response:
         """Who asks: `{"open", "role"}`; the role is null where nothing proves one. Raises Problem 503."""
         try:
             role = await self._access.role(request) if _brings_proof(request) or self._access.is_open else None
@@ -46,7 +55,7 @@ class SessionEndpoint:
             role = None
         return self._answer(role)
 
-    async def post(self, request: Request) -> Response:
+    async def _sign_in(self, request: Request) -> Response:
         """Signs in with `{"key"}`. Raises Problem 401, 403, 413 or 422."""
         key = _key(await _body(request))
         role = await self._access.role(_with(request, key))
@@ -56,10 +65,6 @@ class SessionEndpoint:
         if not self._access.is_open:
             response.headers["set-cookie"] = _cookie(request, key)
         return response
-
-    async def delete(self, request: Request) -> Response:
-        """Signs out."""
-        return Response(status_code=204, headers={"set-cookie": f"{_cookie(request, '')}; Max-Age=0"})
 
     def _answer(self, role: Role | None) -> Response:
         return json_response({"open": self._access.is_open, "role": role})
