@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eventpipeline.readers import hashed, new_key
+from eventpipeline.readers import hashed
 
-READ, OPERATE, STRANGE = new_key(), new_key(), new_key()
+# Always the same: names of tests are made of them, and each process of a run has to know the same tests.
+READ, OPERATE, STRANGE = (f"evp_{name}-{'k0Z' * 13}" for name in ("read", "operate", "strange"))
 BEARER = {"read": {"name": "readers", "key": "read"}, "operate": {"name": "readers", "key": "operate"}}
 
 
