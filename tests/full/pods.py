@@ -30,6 +30,7 @@ from cluster import host, parts
 from cluster.access import Cluster
 from cluster.layout import Layout
 from eventpipeline.publisher import Observer, Options, judge, publish
+from eventpipeline.readers import hashed, new_key
 from faults.breaking import MOST_SECONDS_TO_RECOVER, Breaking, Recovery, stuck
 from faults.gates import passed
 from faults.oracle import Judgement
@@ -110,8 +111,13 @@ def _pipeline(cluster: Cluster, nats_servers: int) -> Iterator[Pipeline]:
     }
     overlay: Overlay = {("EventPipeline", "marketing"): {"spec": spec}}
     file = "production.yaml" if nats_servers > 1 else "minimal.yaml"
+    key = new_key()
     with installed(cluster, [ROOT / "manifests" / file], overlay) as (pipeline,):
-        yield pipeline
+        # Production lets nobody read without a key.
+        metadata = {"name": "marketing-readers", "namespace": pipeline.namespace}
+        hashes = {"read": hashed(key), "operate": hashed(new_key())}
+        cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": hashes})
+        yield replace(pipeline, reader_key=key)
 
 
 async def _run(pipeline: Pipeline, folder: Path, seed: int, seconds: float, nats_servers: int) -> Outcome:
