@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import nats
 import psycopg
 import pytest
@@ -20,6 +21,7 @@ from eventpipeline.envelope import REQUESTS_HEADER
 from eventpipeline.local import nats as local_nats
 from eventpipeline.local.program import Program
 from eventpipeline.stream import DEAD, Stream, StreamFull, StreamUnavailable, acknowledge, give_back
+from faults.proxy import Mode, Proxy
 from servers import free_port, running_program
 from stored import assert_holds, facebook, parsed, scalar
 
@@ -184,6 +186,25 @@ async def test_an_error_after_which_the_client_gives_up_is_not_the_end(shared_na
 
 
 # --- pull ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_server_that_stands_still_is_not_handed_more_and_more(shared_nats: str, stream_prefix: str) -> None:
+    """What the client was handed it keeps until the server takes it, also where the publisher has given up."""
+    server = httpx2.URL(shared_nats).port
+    assert server
+    async with Proxy(free_port(), lambda: [server]) as proxy:
+        url = f"nats://127.0.0.1:{proxy.port}"
+        async with streaming(url, stream_prefix, stream_bytes=256 * MIB) as stream:
+            await put(stream, 1)
+            proxy.set(Mode.STALL)
+            tries = (stream.publish("facebook", bytes(MIB // 2), {}, 1.0) for _ in range(128))
+            answers = await asyncio.gather(*tries, return_exceptions=True)
+            assert {type(answer) for answer in answers} == {StreamUnavailable}
+            proxy.set(Mode.OPEN)
+            await takes(stream)
+            async with jetstream(shared_nats) as context:
+                taken = (await context.stream_info(events_stream(stream_prefix))).state.bytes
+            assert taken < 16 * MIB, "of 64 MiB; the rest was never handed over"
 
 
 async def test_a_fetch_is_bounded_by_count_and_by_bytes(shared_nats: str, stream_prefix: str) -> None:

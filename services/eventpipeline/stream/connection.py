@@ -14,6 +14,9 @@ from eventpipeline.stream.errors import StreamUnavailable, unavailable
 from eventpipeline.telemetry import log
 
 _FIRST_DELAY, _LAST_DELAY = 0.1, 2.0
+_MOST_UNSENT_BYTES = 2**20
+"""Far below the size at which the client itself lets whoever publishes wait: it would not be ended by a timeout."""
+_SECONDS_BETWEEN_LOOKS = 0.002
 _log = log("stream")
 
 
@@ -27,6 +30,7 @@ class Connection:
         self._context: JetStreamContext | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._first = asyncio.Event()
+        self._next = asyncio.Lock()
         self.client = Client()
         self.fault: str | None = None
         """Why there is no connection, as the server or the network said last; None once there is one."""
@@ -49,6 +53,17 @@ class Connection:
         if self._context is None or not self.client.is_connected:
             raise StreamUnavailable("NATS is not connected")
         return self._context
+
+    async def room(self) -> None:
+        """Waits until the client holds little that the server has not taken yet.
+
+        What was handed to the client stays there, even if nobody waits for its acknowledgement any more. So while a
+        server is slow, each try would leave its bytes behind. Publish right after this, before anything is awaited.
+        """
+        async with self._next:
+            # The client tells nobody when it has sent something.
+            while self.client.pending_data_size > _MOST_UNSENT_BYTES:  # noqa: ASYNC110
+                await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
 
     async def check(self) -> str | None:
         """What is wrong with JetStream, or None where it answers."""

@@ -141,6 +141,7 @@ class Stream:
         try:
             async with asyncio.timeout(timeout):
                 await self.ensure(source)
+                await self._connection.room()
                 await self._connection.jetstream().publish(
                     self._subject(source), payload, timeout=timeout, headers=headers
                 )
