@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 
 from benchmarks import machine
+from benchmarks.connection import Connection, post
 from benchmarks.ports import free_offset
 from benchmarks.resources import Meter
 from eventpipeline import resource
@@ -62,70 +62,30 @@ class Pass:
         }
 
 
-class Client(asyncio.Protocol):
-    """One connection that sends a request and waits for its answer; an HTTP library costs more than the gateway."""
-
-    def __init__(self) -> None:
-        self.answered: asyncio.Future[int] | None = None
-        self._transport: asyncio.Transport | None = None
-        self._received = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def send(self, request: bytes) -> asyncio.Future[int]:
-        """The status of the answer, when it has come whole."""
-        assert self._transport
-        self.answered = asyncio.get_running_loop().create_future()
-        self._transport.write(request)
-        return self.answered
-
-    def data_received(self, data: bytes) -> None:
-        self._received += data
-        head, found, body = self._received.partition(b"\r\n\r\n")
-        if not found:
-            return
-        length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-        if len(body) >= length and self.answered and not self.answered.done():
-            self._received = b""
-            self.answered.set_result(int(head.split(b" ", 2)[1]))
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if self.answered and not self.answered.done():
-            self.answered.set_exception(error or ConnectionResetError("the gateway closed the connection"))
-
-    def close(self) -> None:
-        if self._transport:
-            self._transport.close()
-
-
 class Requests:
     """Ready-made requests without an end, each with an event of its own."""
 
     def __init__(self, url: str, seed: int) -> None:
         batch = pregenerate(seed, 1, _EVENTS, now=datetime.now(UTC))[0]
         self._events = [json.dumps({**event, "eventId": "%s"}).encode() for event in json.loads(batch.body)]
-        self._head = f"POST /webhook/events HTTP/1.1\r\nhost: {urlsplit(url).netloc}\r\n".encode()
+        self._url = url
         self._number = 0
 
     def __next__(self) -> bytes:
         self._number += 1
         event = self._events[self._number % _EVENTS].replace(b"%s", b"small-%d" % self._number, 1)
-        return b"%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (self._head, len(event), event)
+        return post(self._url, event)
 
 
 async def load(run: Running, requests: Requests, connections: int, seconds: float, rate: float | None) -> Pass:
     """Sends for so many seconds over so many connections; with `rate`, so many requests a second in all."""
-    address = urlsplit(run.gateway_url)
-    loop = asyncio.get_running_loop()
-    clients = [(await loop.create_connection(Client, address.hostname, address.port))[1] for _ in range(connections)]
+    clients = [await Connection.open(run.gateway_url) for _ in range(connections)]
     seen = Pass(seconds)
     meter = Meter(lambda: {**run.pids(), "benchmark": os.getpid()}, trees=("postgres",))
     meter.start()
     until = time.monotonic() + seconds
 
-    async def go(index: int, client: Client) -> None:
+    async def go(index: int, client: Connection) -> None:
         due = time.monotonic() + (index / rate if rate else 0.0)
         while (now := time.monotonic()) < until:
             if rate:
@@ -135,7 +95,7 @@ async def load(run: Running, requests: Requests, connections: int, seconds: floa
                 started, due = due, due + connections / rate
             else:
                 started = now
-            seen.answers[await client.send(next(requests))] += 1
+            seen.answers[(await client.send(next(requests))).status] += 1
             seen.latencies.append(time.monotonic() - started)
 
     await asyncio.gather(*(go(index, client) for index, client in enumerate(clients)))
