@@ -112,9 +112,13 @@ def new_registry() -> CollectorRegistry:
     return registry
 
 
-def correlation_id_of(headers: Mapping[str, str]) -> str:
+def _header(scope: Scope, name: bytes) -> str:
+    """The first header of that name; empty where there is none."""
+    return next((value for key, value in scope["headers"] if key == name), b"").decode("latin-1")
+
+
+def correlation_id_of(given: str) -> str:
     """The correlation id that a request brings, or a new one where it brings none that is fit to be passed on."""
-    given = headers.get(CORRELATION_HEADER, "")
     return given if _CORRELATION_ID.fullmatch(given) else str(uuid.uuid4())
 
 
@@ -208,7 +212,7 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         started = time.perf_counter()
-        identity = correlation_id_of(Request(scope).headers)
+        identity = correlation_id_of(_header(scope, CORRELATION_HEADER.encode()))
         # Never reset: the server runs each request in a context of its own, and the handler of unexpected errors, which
         # stands outside of this, names it too.
         correlation_id.set(identity)

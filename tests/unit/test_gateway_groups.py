@@ -43,9 +43,9 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def publish(groups: Groups, number: int, source: str = "facebook", *, size: int = 1) -> asyncio.Task[None]:
+def publish(groups: Groups, number: int, source: str = "facebook", *, size: int = 1) -> asyncio.Future[None]:
     packed = json.dumps(["x" * size + str(number)]).encode()
-    return asyncio.create_task(groups.publish(source, packed, RequestRun(f"r-{number}", None, 1)))
+    return groups.publish(source, packed, RequestRun(f"r-{number}", None, 1))
 
 
 @pytest.fixture
@@ -99,6 +99,22 @@ async def test_a_slow_acknowledgement_holds_nobody_longer_than_the_time_to_gathe
     assert stream.kept[1][1] == ["x1", "x2"], "the first is still not acknowledged"
     await stream.acknowledge()
     await asyncio.gather(*requests)
+
+
+async def test_what_would_only_wait_behind_others_at_the_server_gathers(stream: SlowStream) -> None:
+    groups = groups_of(stream, gather_seconds=0.001)
+    first = publish(groups, 1), publish(groups, 2)
+    async with asyncio.timeout(5):
+        while len(stream.kept) < 2:
+            await asyncio.sleep(0.001)
+    later = [publish(groups, number) for number in (3, 4)]
+    await asyncio.sleep(0.02)  # much longer than the time to gather
+    assert len(stream.kept) == 2, "two are under way"
+    later.append(publish(groups, 5))
+    await stream.acknowledge()
+    assert stream.kept[2][1] == ["x3", "x4", "x5"]
+    await stream.acknowledge()
+    await asyncio.gather(*first, *later)
 
 
 async def test_a_big_one_goes_alone_and_at_once(stream: SlowStream) -> None:

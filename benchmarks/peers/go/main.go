@@ -50,7 +50,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the body is no JSON array: "+err.Error(), http.StatusBadRequest)
 		return
 	}
-	answer, err := g.take(events)
+	answer, err := g.take(body, events)
 	if err != nil {
 		w.Header().Set("Retry-After", "2")
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
@@ -75,9 +75,10 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return body, err
 }
 
-func (g *gateway) take(events []json.RawMessage) (outcome, error) {
+func (g *gateway) take(body []byte, events []json.RawMessage) (outcome, error) {
 	answer := outcome{Errors: []rejected{}}
 	packs := map[string]*pack{}
+	room := min(packedBytes, len(body)+2)
 	var sent []jetstream.PubAckFuture
 	for index, raw := range events {
 		source, err := validate(raw)
@@ -91,7 +92,7 @@ func (g *gateway) take(events []json.RawMessage) (outcome, error) {
 		answer.Accepted++
 		into, known := packs[source]
 		if !known {
-			into = newPack()
+			into = newPack(room)
 			packs[source] = into
 		}
 		if len(into.bytes)+len(raw)+2 > packedBytes {
@@ -100,7 +101,7 @@ func (g *gateway) take(events []json.RawMessage) (outcome, error) {
 				return answer, err
 			}
 			sent = append(sent, future)
-			*into = *newPack()
+			*into = *newPack(room)
 		}
 		into.add(raw)
 	}
@@ -135,8 +136,8 @@ func acknowledged(sent []jetstream.PubAckFuture) error {
 // pack is the JSON array of one message on its way.
 type pack struct{ bytes []byte }
 
-func newPack() *pack {
-	return &pack{append(make([]byte, 0, packedBytes), '[')}
+func newPack(room int) *pack {
+	return &pack{append(make([]byte, 0, room), '[')}
 }
 
 func (p *pack) add(raw json.RawMessage) {

@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Any
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from eventpipeline.gateway.cloudevents import BATCHED, STRUCTURED, is_binary
 from eventpipeline.problems import Problem
@@ -112,29 +112,46 @@ class Body:
             raise Problem(415, f"content encoding {self.encoding!r} is not taken; use gzip or none")
 
     async def _received(self, announced: str) -> bytes:
-        if announced.isdecimal():
+        is_announced = announced.isdecimal()
+        if is_announced:
             self._take(int(announced))
-            return b"".join([piece async for piece in self._raw()])
-        pieces = []
-        async for piece in self._raw():
-            self._take(len(piece))
-            pieces.append(piece)
-        return b"".join(pieces)
+        pieces, more = [], True
+        loop = asyncio.get_running_loop()
+        with self._stalling():
+            async with asyncio.timeout(self._stall_seconds) as patience:
+                while more:
+                    piece, more = await self._piece()
+                    if not is_announced:
+                        self._take(len(piece))
+                    pieces.append(piece)
+                    if more:
+                        patience.reschedule(loop.time() + self._stall_seconds)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _raw(self) -> AsyncIterator[bytes]:
-        stream = aiter(self._request.stream())
-        try:
-            while True:
+        more = True
+        while more:
+            with self._stalling():
                 async with asyncio.timeout(self._stall_seconds):
-                    piece = await anext(stream, None)
-                if piece is None:
-                    break
-                yield piece
-        except ClientDisconnect:
-            raise Problem(400, "the body ended before its announced length") from None
+                    piece, more = await self._piece()
+            yield piece
+
+    async def _piece(self) -> tuple[bytes, bool]:
+        """What came next of the body, and whether there is more."""
+        message = await self._request.receive()
+        if message["type"] == "http.disconnect":
+            raise Problem(400, "the body ended before its announced length")
+        more = bool(message.get("more_body"))
+        if not more:
+            self._request.state.body_was_read = True
+        return message.get("body", b""), more
+
+    @contextlib.contextmanager
+    def _stalling(self) -> Iterator[None]:
+        try:
+            yield
         except TimeoutError:
             raise Problem(408, f"nothing more of the body came for {self._stall_seconds:g} s; send it again") from None
-        self._request.state.body_was_read = True
 
     async def _gunzipped(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         inflate = zlib.decompressobj(wbits=31)

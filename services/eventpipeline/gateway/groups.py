@@ -1,8 +1,8 @@
 """Group commit: small requests that come at the same time share a message, and the one fsync that makes it durable.
 
 A message that comes alone goes out at once. While one of its source is on its way, further ones gather, and go together
-when that is acknowledged, when they fill a message, or two milliseconds after the first of them came. Each request is
-answered after the acknowledgement that covers its events, as if it had gone alone.
+when that is acknowledged, when they fill a message, or two milliseconds after the first of them came if no second one
+is under way. Each request is answered after the acknowledgement that covers its events, as if it had gone alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from eventpipeline.stream import Stream
 _ALONE_BYTES = 64 * 1024
 """A message of so many bytes goes alone: its fsync is spread over enough events, and it need not wait for others."""
 _GATHER_SECONDS = 0.002
+_MOST_UNDER_WAY = 2
+"""Small messages of one source that are sent before the first is acknowledged: the server writes one after the other,
+so that more of them only wait there, each with an fsync of its own, instead of gathering."""
 
 
 class Groups:
@@ -30,30 +33,31 @@ class Groups:
         self._under_way: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def publish(self, source: str, packed: bytes, run: RequestRun) -> None:
-        """Stores the events of `packed`, a JSON array, which came with `run`; returns once they are on disk.
+    def publish(self, source: str, packed: bytes, run: RequestRun) -> asyncio.Future[None]:
+        """Sends the events of `packed`, a JSON array, which came with `run`; done once they are on disk.
 
-        Raises StreamUnavailable or StreamFull. Where the caller is cancelled, events that have gathered still go.
+        Its error is StreamUnavailable or StreamFull. Where it is cancelled, events that have gathered still go.
         """
         size = len(packed) + run.header_bytes
         if size >= _ALONE_BYTES:
-            await self._stream.publish(source, packed, _headers([run]), self._ack_timeout)
-            return
-        # One request that is given up must not take the answer of the others with it. What is awaited has no name here:
-        # an error that it raises holds this frame, and the bodies of its callers would stay until a collection.
-        await asyncio.shield(self._gathered(source, packed, run, size))
-
-    def _gathered(self, source: str, packed: bytes, run: RequestRun, size: int) -> asyncio.Future[None]:
-        """Puts it into a group; what comes of that group's message."""
+            return asyncio.create_task(self._stream.publish(source, packed, _headers([run]), self._ack_timeout))
         if source in self._open and self._open[source].bytes + size > PACKED_BYTES:
             self._send(source)
         group = self._open.setdefault(source, _Group())
-        group.add(packed, run, size)
+        # A future each: one request that is given up must not take the answer of the others with it.
+        answered = group.add(packed, run, size)
         if not self._under_way[source]:
             self._send(source)
         elif not group.timer:
-            group.timer = asyncio.get_running_loop().call_later(self._gather_seconds, self._send, source)
-        return group.acknowledged
+            group.timer = asyncio.get_running_loop().call_later(self._gather_seconds, self._hurry, source)
+        return answered
+
+    def _hurry(self, source: str) -> None:
+        """The time to gather is over: sends the group, if that gains anything."""
+        if self._under_way[source] < _MOST_UNDER_WAY:
+            self._send(source)
+        else:
+            self._open[source].is_due = True
 
     def _send(self, source: str) -> None:
         group = self._open.pop(source)
@@ -68,14 +72,14 @@ class Groups:
         try:
             await self._stream.publish(source, group.packed(), _headers(group.runs), self._ack_timeout)
         except Exception as error:
-            group.acknowledged.set_exception(error)
-            group.acknowledged.exception()  # who waited may have left
+            group.answer(error)
         else:
-            group.acknowledged.set_result(None)
+            group.answer(None)
         finally:
-            del group  # as above
+            # An error that is raised from it holds this frame, and the bodies of its callers, until a collection.
+            del group
             self._under_way[source] -= 1
-            if source in self._open and not self._under_way[source]:
+            if source in self._open and (self._open[source].is_due or not self._under_way[source]):
                 self._send(source)
 
 
@@ -86,13 +90,29 @@ class _Group:
         self.runs: list[RequestRun] = []
         self.bytes = 0
         self.timer: asyncio.TimerHandle | None = None
-        self.acknowledged = asyncio.get_running_loop().create_future()
+        self.is_due = False
+        """Whether it has gathered long enough."""
         self._packed: list[bytes] = []
+        self._answered: list[asyncio.Future[None]] = []
 
-    def add(self, packed: bytes, run: RequestRun, size: int) -> None:
+    def add(self, packed: bytes, run: RequestRun, size: int) -> asyncio.Future[None]:
+        """Done when its message is acknowledged."""
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._packed.append(packed)
         self.runs.append(run)
         self.bytes += size
+        self._answered.append(answered)
+        return answered
+
+    def answer(self, error: Exception | None) -> None:
+        """Tells all who wait; who was given up hears nothing."""
+        for answered in self._answered:
+            if answered.done():
+                continue
+            if error:
+                answered.set_exception(error)
+            else:
+                answered.set_result(None)
 
     def packed(self) -> bytes:
         return self._packed[0] if len(self._packed) == 1 else envelope.join(self._packed)

@@ -35,6 +35,8 @@ from eventpipeline.stream import DEAD, Stream, StreamFull, StreamUnavailable
 
 NO_FAULTS: Mapping[int, Fault] = {}
 _ERRORS_SHOWN = 100
+_TURN_BYTES = 16 * 1024
+"""Bytes of events that take about as long as giving the others their turn."""
 
 
 @dataclass
@@ -116,7 +118,8 @@ class _Request:
         )
         self._dead: dict[Reason, list[bytes]] = {}
         self._dead_bytes: Counter[Reason] = Counter()
-        self._publishing: list[asyncio.Task[None]] = []
+        self._publishing: list[tuple[str, int, asyncio.Future[None]]] = []
+        """What is on its way: of which source or stream, how many events, and what is done when they are on disk."""
         self.outcome = Outcome()
 
     async def sort(self, events: Iterable[Any]) -> None:
@@ -150,7 +153,8 @@ class _Request:
             packed = envelope.pack(pack.events)
             if self._ingest._validators[name].all_valid(packed) and self._all_recent(packed):
                 self._publish(name, packed, len(pack.events))
-                await asyncio.sleep(0)
+                if pack.bytes > _TURN_BYTES:
+                    await asyncio.sleep(0)
                 return
         await self._send_each(name, pack)
 
@@ -208,23 +212,14 @@ class _Request:
     # --- publishing --------------------------------------------------------------------------------------------------
 
     def _publish(self, source: str, packed: bytes, count: int) -> None:
-        self._metrics.accepted.labels(source).inc(count)
-        self._publishing.append(asyncio.create_task(self._publish_events(source, packed, count)))
-
-    async def _publish_events(self, source: str, packed: bytes, count: int) -> None:
+        self._metrics.accepted_of[source].inc(count)
         run = RequestRun(self._correlation_id, self._traceparent, count)
-        try:
-            await self._ingest._groups.publish(source, packed, run)
-        except StreamUnavailable:
-            self._metrics.failed.labels(source, STREAM_UNAVAILABLE).inc(count)
-            raise
-        self._metrics.processed.labels(source).inc(count)
-        self.outcome.accepted += count
+        self._publishing.append((source, count, self._ingest._groups.publish(source, packed, run)))
 
     def _publish_dead(self, reason: Reason) -> None:
         letters = self._dead.pop(reason)
         self._dead_bytes[reason] = 0
-        self._publishing.append(asyncio.create_task(self._publish_letters(reason, letters)))
+        self._publishing.append((DEAD, len(letters), asyncio.create_task(self._publish_letters(reason, letters))))
 
     async def _publish_letters(self, reason: Reason, letters: list[bytes]) -> None:
         try:
@@ -239,25 +234,37 @@ class _Request:
         """Waits for every acknowledgement. Raises StreamUnavailable for the first that did not come."""
         for reason in tuple(self._dead):
             self._publish_dead(reason)
-        failed = await _first_failure(self._publishing)
+        failed = await self._first_failure()
         if failed:
             try:
                 raise failed
             finally:
                 del failed  # its traceback would hold this frame, and with it the whole body, until a collection
 
+    async def _first_failure(self) -> StreamUnavailable | None:
+        first = None
+        for source, count, answered in self._publishing:
+            try:
+                await answered
+            except StreamUnavailable as error:
+                # Its traceback holds this frame, which holds what holds the error: as above.
+                first = first or error.with_traceback(None)
+                if source != DEAD:
+                    self._metrics.failed.labels(source, STREAM_UNAVAILABLE).inc(count)
+            else:
+                if source != DEAD:
+                    self._metrics.processed_of[source].inc(count)
+                    self.outcome.accepted += count
+        self._publishing.clear()
+        return first
+
     async def abandon(self) -> None:
         """Ends what is still on its way, where the client left or the body went wrong in the middle."""
-        publishing, self._publishing = self._publishing, []
-        for task in publishing:
-            task.cancel()
-        await asyncio.gather(*publishing, return_exceptions=True)
-
-
-async def _first_failure(tasks: list[asyncio.Task[None]]) -> BaseException | None:
-    """Waits for all of them."""
-    answers = await asyncio.gather(*tasks, return_exceptions=True)
-    return next((answer for answer in answers if isinstance(answer, BaseException)), None)
+        publishing, self._publishing = [answered for _, _, answered in self._publishing], []
+        for answered in publishing:
+            answered.cancel()
+        if publishing:
+            await asyncio.gather(*publishing, return_exceptions=True)
 
 
 class _Pack:

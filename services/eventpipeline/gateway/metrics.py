@@ -52,12 +52,17 @@ class GatewayMetrics:
         self.in_flight_bytes = Gauge(
             "gateway_in_flight_bytes", "Bytes of request bodies that are held now.", registry=registry
         )
-        for source in sources:  # a counter that starts at 0 shows its first increase
-            self.accepted.labels(source)
-            self.processed.labels(source)
+        # A counter that starts at 0 shows its first increase; and to find it by its labels costs more than to count.
+        self.accepted_of = {source: self.accepted.labels(source) for source in sources}
+        self.processed_of = {source: self.processed.labels(source) for source in sources}
+        for source in sources:
             self.failed.labels(source, STREAM_UNAVAILABLE)
         for source in (*sources, UNKNOWN):
             for reason in get_args(Reason):
                 self.failed.labels(source, reason)
-        for status in ("202", "503"):
-            self.requests.labels(status)
+        self._requests_of = {status: self.requests.labels(str(status)) for status in (202, 503)}
+
+    def answered(self, status: int, seconds: float) -> None:
+        """Counts a request that was answered."""
+        (self._requests_of.get(status) or self.requests.labels(str(status))).inc()
+        self.request_seconds.observe(seconds)
