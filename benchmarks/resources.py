@@ -137,6 +137,15 @@ def _tree(root: int) -> list[int]:
     return [root]
 
 
+def memory_mb(pid: int, *, tree: bool = False) -> float:
+    """What a process has in memory now (RSS), or a tree of processes together (PSS), in MiB; 0 where it is gone."""
+    if tree:
+        return _pss(_tree(pid)) * _KIB / _MIB
+    with contextlib.suppress(*_GONE):
+        return kib_of(_read(pid, "status"), "VmRSS") * _KIB / _MIB
+    return 0.0
+
+
 def _high_water(pid: int) -> int:
     with contextlib.suppress(*_GONE):
         return kib_of(_read(pid, "status"), "VmHWM")

@@ -81,6 +81,25 @@ async def test_what_comes_while_one_is_under_way_goes_together_and_in_order(stre
     assert len(stream.kept) == 2
 
 
+async def test_where_several_were_answered_together_the_next_ones_gather(stream: SlowStream) -> None:
+    groups = groups_of(stream, gather_seconds=0.05)
+    requests = [publish(groups, number) for number in range(3)]
+    await settle()
+    await stream.acknowledge()
+    await stream.acknowledge()
+    assert all(request.done() for request in requests)
+    again = [publish(groups, 3)]
+    await settle()
+    again.append(publish(groups, 4))
+    assert len(stream.kept) == 2, "nothing is under way, and they gather all the same"
+    async with asyncio.timeout(5):
+        while len(stream.kept) < 3:
+            await asyncio.sleep(0.001)
+    assert stream.kept[2][1] == ["x3", "x4"]
+    await stream.acknowledge()
+    await asyncio.gather(*again)
+
+
 async def test_sources_do_not_wait_for_each_other(stream: SlowStream) -> None:
     groups = groups_of(stream)
     requests = [publish(groups, 1, "facebook"), publish(groups, 2, "tiktok")]
@@ -129,11 +148,12 @@ async def test_a_big_one_goes_alone_and_at_once(stream: SlowStream) -> None:
 
 async def test_no_message_is_larger_than_a_message_may_be(stream: SlowStream) -> None:
     """Two hundred of 10 kB: four messages, the header with all the requests included."""
-    groups = groups_of(stream)
+    groups = groups_of(stream, gather_seconds=0.001)
     requests = [publish(groups, number, size=10_000) for number in range(200)]
     await settle()
     while not all(request.done() for request in requests):
         await stream.acknowledge()
+        await asyncio.sleep(0.001)
     assert max(size for *_, size in stream.kept) <= PACKED_BYTES
     assert sum(len(events) for _, events, _, _ in stream.kept) == 200
     assert len(stream.kept) == 5, "the first one alone, and four full ones"

@@ -2,7 +2,9 @@
 
 A message that comes alone goes out at once. While one of its source is on its way, further ones gather, and go together
 when that is acknowledged, when they fill a message, or two milliseconds after the first of them came if no second one
-is under way. Each request is answered after the acknowledgement that covers its events, as if it had gone alone.
+is under way. Where several were answered together, as many are likely to come again in a moment: those that come gather
+for two milliseconds though nothing is under way. Each request is answered after the acknowledgement that covers its
+events, as if it had gone alone.
 """
 
 from __future__ import annotations
@@ -31,6 +33,9 @@ class Groups:
         self._gather_seconds = gather_seconds
         self._open: dict[str, _Group] = {}
         self._under_way: Counter[str] = Counter()
+        self._gather_until: dict[str, float] = {}
+        """When a message of a source goes at once again, on the clock of the loop."""
+        self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def publish(self, source: str, packed: bytes, run: RequestRun) -> asyncio.Future[None]:
@@ -46,10 +51,10 @@ class Groups:
         group = self._open.setdefault(source, _Group())
         # A future each: one request that is given up must not take the answer of the others with it.
         answered = group.add(packed, run, size)
-        if not self._under_way[source]:
+        if not self._under_way[source] and self._loop.time() >= self._gather_until.get(source, 0.0):
             self._send(source)
         elif not group.timer:
-            group.timer = asyncio.get_running_loop().call_later(self._gather_seconds, self._hurry, source)
+            group.timer = self._loop.call_later(self._gather_seconds, self._hurry, source)
         return answered
 
     def _hurry(self, source: str) -> None:
@@ -75,11 +80,19 @@ class Groups:
             group.answer(error)
         else:
             group.answer(None)
+            if len(group.runs) > 1:
+                self._gather_until[source] = self._loop.time() + self._gather_seconds
         finally:
             # An error that is raised from it holds this frame, and the bodies of its callers, until a collection.
             del group
             self._under_way[source] -= 1
-            if source in self._open and (self._open[source].is_due or not self._under_way[source]):
+            self._go_on(source)
+
+    def _go_on(self, source: str) -> None:
+        """Sends what has gathered while another message was under way, unless more is about to come."""
+        if group := self._open.get(source):
+            gathering = self._under_way[source] or self._loop.time() < self._gather_until.get(source, 0.0)
+            if group.is_due or not gathering:
                 self._send(source)
 
 

@@ -216,10 +216,11 @@ class Running:
 
     async def start(self) -> None:
         await self._start_servers()
-        await self._owner_task("migrate")
         services = self.plan.workloads
         for workload in services:
             self._start_service(workload, self.info.ports[workload.name])
+        # While they start: a service that finds no schema, or an old one, waits for it.
+        await self._owner_task("migrate")
         await self._supervisor.ready(*(workload.name for workload in services))
         self.info = self.info.model_copy(update={"ready": True})
         self.record()

@@ -1,0 +1,174 @@
+"""What an event costs, as a ratio to a loop that is measured in turns with it: `python -m costs [DATABASE_URL]`.
+
+A process of its own, since the one of the tests is traced for coverage. Each round measures everything once, and the
+least of all rounds counts: what a busy machine adds is never negative. A loop of another kind than what it is compared
+with would be slowed down differently by who else uses the caches, so each has one of its own kind: json of the standard
+library for what reads JSON, interpreted Python for what a request costs, a query of another kind for Postgres.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from prometheus_client import CollectorRegistry
+from psycopg import AsyncConnection
+from starlette.types import ASGIApp, Message
+
+from eventpipeline.envelope import RequestRun
+from eventpipeline.events import EventValidator
+from eventpipeline.gateway.app import create_app
+from eventpipeline.gateway.bodies import JSON, events_of
+from eventpipeline.gateway.ingest import Ingest
+from eventpipeline.gateway.metrics import GatewayMetrics
+from eventpipeline.publisher import pregenerate
+from eventpipeline.settings import GatewaySettings
+from eventpipeline.sources import built_in
+from eventpipeline.store.append import Appender
+from eventpipeline.store.pool import connection, open_pool
+from eventpipeline.stream import Stream
+from eventpipeline.telemetry import Health, configure_logging
+
+_SOURCES = (built_in("facebook"), built_in("tiktok"))
+_EVENTS = 1_000
+_REQUESTS = 60
+_ROUNDS = 60
+_APPENDS = 25
+_QUERY = "SELECT sum(length(md5(i::text))) FROM generate_series(1, 20000) AS i"
+Work = Callable[[], Awaitable[object]]
+
+
+class _NoStream(Stream):
+    """Acknowledges what it is given, and keeps nothing."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def check(self) -> str | None:
+        return None
+
+    async def publish(self, source: str, payload: bytes, headers: dict[str, str], timeout: float) -> None:
+        pass
+
+
+def gateway_works() -> dict[str, tuple[Work, Work]]:
+    """What is measured in this process, and the loop beside it."""
+    body = pregenerate(1, 1, _EVENTS)[0].body
+    texts = [json.dumps(event).encode() for event in json.loads(body)]
+    of_source = {source.name: b"[" + b",".join(text for text in texts if f'"{source.name}"'.encode() in text) + b"]"
+                 for source in _SOURCES}  # fmt: skip
+    validators = {source.name: EventValidator(source) for source in _SOURCES}
+    metrics = GatewayMetrics(CollectorRegistry(), tuple(validators))
+    ingest = Ingest(_SOURCES, _NoStream(), metrics, ack_timeout=1.0, retention_days=None)
+    settings = GatewaySettings(nats_url="nats://nowhere", sources=tuple(validators))
+    app = create_app(settings, _SOURCES, _NoStream(), CollectorRegistry(), Health())
+
+    async def validate() -> None:
+        assert all(validators[name].all_valid(packed) for name, packed in of_source.items())
+
+    async def pack() -> None:
+        assert (await ingest.take(await events_of(body, JSON), "id", None)).accepted == _EVENTS
+
+    async def take_small_ones() -> None:
+        for text in texts[:_REQUESTS]:
+            await _request(app, text)
+
+    async def read_json() -> None:
+        json.loads(body)
+
+    async def interpret() -> None:
+        _interpret(50_000)
+
+    return {"validation": (validate, read_json), "packing": (pack, read_json), "request": (take_small_ones, interpret)}
+
+
+async def _request(app: ASGIApp, body: bytes) -> None:
+    """One event a POST, as the server gives it to the application."""
+    headers = [(b"host", b"localhost"), (b"content-type", JSON.encode()), (b"content-length", b"%d" % len(body))]
+    scope = {"type": "http", "method": "POST", "path": "/webhook/events", "headers": headers, "query_string": b"",
+             "state": {}}  # fmt: skip
+    statuses = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Message) -> None:
+        statuses.append(message.get("status"))
+
+    await app(scope, receive, send)
+    assert statuses[0] == 202
+
+
+def _interpret(count: int) -> dict[int, int]:
+    seen: dict[int, int] = {}
+    for number in range(count):
+        seen[number & 255] = seen.get(number & 255, 0) + number
+    return seen
+
+
+async def _cpu_seconds(work: Work) -> float:
+    started = time.thread_time()
+    await work()
+    return time.thread_time() - started
+
+
+async def gateway_ratios() -> dict[str, float]:
+    works = gateway_works()
+    least: dict[str, list[float]] = {name: [1e9, 1e9] for name in works}
+    for _ in range(_ROUNDS):
+        for name, pair in works.items():
+            for index, work in enumerate(pair):
+                least[name][index] = min(least[name][index], await _cpu_seconds(work))
+    return {name: cost / beside for name, (cost, beside) in least.items()}
+
+
+async def append_ratio(database_url: str) -> float:
+    """What Postgres' own process takes to append a batch of new events, to a query of a fixed size."""
+    source = _SOURCES[0]
+    appender, least = Appender(source), [1e9, 1e9]
+    pool = open_pool(database_url, name="costs", read_only=False, max_size=1)
+    await pool.open()
+    try:
+        async with connection(pool) as opened:
+            backend = await _scalar(opened, "SELECT pg_backend_pid()")
+            for round_ in range(_APPENDS):
+                texts = pregenerate(round_, 1, _EVENTS)[0].body
+                events = [event for event in json.loads(texts) if event["source"] == source.name]
+                packed = json.dumps(events).encode()
+                before = _backend_seconds(backend)
+                await appender.append(opened, packed, [RequestRun("id", None, len(events))])
+                appended = _backend_seconds(backend)
+                await _scalar(opened, _QUERY)
+                least[0] = min(least[0], (appended - before) / len(events))
+                least[1] = min(least[1], _backend_seconds(backend) - appended)
+    finally:
+        await pool.close()
+    return least[0] * _EVENTS / least[1]
+
+
+def _backend_seconds(pid: int) -> float:
+    """CPU time of a process, to the nanosecond."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+async def _scalar(opened: AsyncConnection[Any], query: str) -> Any:
+    row = await (await opened.execute(query)).fetchone()  # type: ignore[arg-type]
+    assert row
+    return row[0]
+
+
+async def main(database_url: str | None) -> None:
+    configure_logging("gateway", level="error", environment="test")
+    ratios = await gateway_ratios()
+    if database_url:
+        ratios["append"] = await append_ratio(database_url)
+    print(json.dumps({name: round(ratio, 3) for name, ratio in ratios.items()}))
+
+
+if __name__ == "__main__":
+    uvloop.run(main(sys.argv[1] if len(sys.argv) > 1 else None))
