@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 
 from eventpipeline import resource
 from eventpipeline.local import workloads
@@ -23,3 +24,10 @@ def free_offset() -> int:
             continue
         return offset
     raise PortsTaken("no ports are free for a pipeline between 20000 and 31300")
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

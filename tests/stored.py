@@ -11,6 +11,9 @@ from typing import Any
 
 import psycopg
 
+from eventpipeline.store import distinct_users
+from eventpipeline.store.rollups import KEPT_OF_HIGH_CARDINALITY, KEPT_VALUES
+
 Rows = dict[tuple[Any, ...], tuple[Any, ...]]
 _AGES = ((18, "<18"), (25, "18-24"), (35, "25-34"), (45, "35-44"), (55, "45-54"), (65, "55-64"))
 _FOLLOWERS = ((1000, "<1000"), (10000, "1000-9999"), (100000, "10000-99999"), (1000000, "100000-999999"))
@@ -37,29 +40,46 @@ def expected_rows(events: Iterable[dict[str, Any]]) -> Rows:
     return rows
 
 
-def expected_minutes(events: Iterable[dict[str, Any]]) -> Rows:
+def expected_counts(events: Iterable[dict[str, Any]]) -> Rows:
+    """By step, start, source, funnel stage, event type and currency."""
     sums: dict[tuple[Any, ...], list[Any]] = defaultdict(lambda: [0, 0, 0, Decimal(0)])
     for event in _once(events):
-        minute = datetime.fromisoformat(event["timestamp"]).astimezone(UTC).replace(second=0, microsecond=0)
-        found = sums[minute, event["source"], event["funnelStage"], event["eventType"], None]
         _campaign, transaction, amount = _money(event)
-        found[0] += 1
-        found[1] += transaction
-        found[2] += amount is not None
-        found[3] += amount or 0
+        for step, start in _buckets(event):
+            found = sums[step, start, event["source"], event["funnelStage"], event["eventType"], None]
+            found[0] += 1
+            found[1] += transaction
+            found[2] += amount is not None
+            found[3] += amount or 0
     return {key: tuple(values) for key, values in sums.items()}
 
 
 def expected_demographics(events: Iterable[dict[str, Any]]) -> Rows:
+    """By source, dimension, step, start and value."""
     sums: dict[tuple[Any, ...], list[Any]] = defaultdict(lambda: [0, Decimal(0)])
     for event in _once(events):
-        moment = datetime.fromisoformat(event["timestamp"]).astimezone(UTC)
-        hour = moment.replace(minute=0, second=0, microsecond=0)
         for dimension, value, total in _spread(event):
-            found = sums[event["source"], dimension, hour, value]
-            found[0] += 1
-            found[1] += total
+            for step, start in _buckets(event):
+                found = sums[event["source"], dimension, step, start, value]
+                found[0] += 1
+                found[1] += total
     return {key: tuple(values) for key, values in sums.items()}
+
+
+def expected_users(events: Iterable[dict[str, Any]]) -> dict[tuple[Any, ...], set[str]]:
+    """By source, step and start."""
+    users: dict[tuple[Any, ...], set[str]] = defaultdict(set)
+    for event in _once(events):
+        for step, start in _buckets(event):
+            users[event["source"], step, start].add(event["data"]["user"]["userId"])
+    return users
+
+
+def _buckets(event: dict[str, Any]) -> Iterator[tuple[str, datetime]]:
+    minute = datetime.fromisoformat(event["timestamp"]).astimezone(UTC).replace(second=0, microsecond=0)
+    yield "minute", minute
+    yield "hour", minute.replace(minute=0)
+    yield "day", minute.replace(minute=0, hour=0)
 
 
 def _once(events: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -113,21 +133,80 @@ def found_rows(database: str) -> Rows:
     )
 
 
-def found_minutes(database: str) -> Rows:
+def found_counts(database: str) -> Rows:
     return _select(
         database,
-        5,
-        "SELECT minute, source, funnel_stage, event_type, currency, events, transactions, amounts, revenue "
-        "FROM rollup_minute",
+        6,
+        """SELECT step, start, source, funnel_stage, event_type, currency,
+                  sum(events), sum(transactions), sum(amounts), sum(revenue)
+        FROM (
+            SELECT * FROM rollup_events
+            UNION ALL
+            SELECT step, date_trunc(step, e.minute, 'UTC'), b.source, e.funnel_stage, e.event_type, e.currency,
+                   e.events, e.transactions, e.amounts, e.revenue
+            FROM rollup_events_batch AS b
+            CROSS JOIN LATERAL unnest(b.minute, b.funnel_stage, b.event_type, b.currency,
+                                      b.events, b.transactions, b.amounts, b.revenue)
+                AS e (minute, funnel_stage, event_type, currency, events, transactions, amounts, revenue)
+            CROSS JOIN unnest(ARRAY['minute', 'hour', 'day']) AS step
+        ) AS part
+        GROUP BY 1, 2, 3, 4, 5, 6""",
     )
+
+
+_PARTS = """SELECT source, dimension, step, start, value, events, total FROM (
+    SELECT r.source, r.dimension, r.step, r.start, each.value, each.events, each.total
+    FROM rollup_dimensions AS r CROSS JOIN LATERAL unnest(r.value, r.events, r.total) AS each (value, events, total)
+    UNION ALL
+    SELECT b.source, b.dimension, step, date_trunc(step, each.minute, 'UTC'), each.value,
+           coalesce(each.events, 1), coalesce(each.total, 0)
+    FROM rollup_dimensions_batch AS b
+    CROSS JOIN LATERAL unnest(b.minute, b.value, b.events, b.total) AS each (minute, value, events, total)
+    CROSS JOIN unnest(ARRAY['minute', 'hour', 'day']) AS step
+) AS part"""
 
 
 def found_demographics(database: str) -> Rows:
-    return _select(
-        database,
-        4,
-        "SELECT source, dimension, hour, value, sum(events), sum(total) FROM rollup_demographics GROUP BY 1, 2, 3, 4",
+    """The values that are kept."""
+    query = (
+        f"SELECT source, dimension, step, start, value, sum(events), sum(total) FROM ({_PARTS}) AS p GROUP BY 1,2,3,4,5"
     )
+    return _select(database, 5, query)
+
+
+def beyond(database: str) -> Rows:
+    """By source, dimension, step and start, the events whose value is not kept; only where there are any."""
+    return _select(database, 4, "SELECT source, dimension, step, start, beyond FROM rollup_dimensions WHERE beyond > 0")
+
+
+def assert_users(database: str, expected: dict[tuple[Any, ...], set[str]]) -> None:
+    """The sketches are those of these users, register by register."""
+    with psycopg.connect(database, options="-c timezone=UTC") as connection:
+        found = defaultdict(list)
+        for *key, registers in connection.execute("SELECT source, step, start, registers FROM rollup_users"):
+            found[tuple(key)].append(registers)
+        batches = """SELECT source, step, date_trunc(step, each.minute, 'UTC'), array_agg(each.hash)
+            FROM rollup_users_batch AS b CROSS JOIN LATERAL unnest(b.minute, b.hash) AS each (minute, hash)
+            CROSS JOIN unnest(ARRAY['minute', 'hour', 'day']) AS step GROUP BY 1, 2, 3"""
+        for *key, hashes in connection.execute(batches):
+            found[tuple(key)].append(_sketch(hashes))
+        names = sorted({user for users in expected.values() for user in users})
+        hashed = dict(
+            connection.execute("SELECT name, hashtextextended(name, 0) FROM unnest(%s::text[]) AS name", [names])
+        )
+    assert {key: distinct_users.union(parts) for key, parts in found.items()} == {
+        key: _sketch([hashed[user] for user in users]) for key, users in expected.items()
+    }
+
+
+def _sketch(hashes: Iterable[int]) -> bytes:
+    """One register at a time, by the definition."""
+    registers = bytearray(4096)
+    for number in hashes:
+        bits = f"{number % 2**64:064b}"
+        rest, register = bits[:52], int(bits[52:], 2)
+        registers[register] = max(registers[register], len(rest) - len(rest.lstrip("0")) + 1)
+    return bytes(registers)
 
 
 def _select(database: str, key: int, query: Any) -> Rows:
@@ -142,8 +221,23 @@ def assert_holds(database: str, events: Iterable[dict[str, Any]]) -> None:
     """Rows and rollups are exactly those of `events`, each counted once."""
     events = list(events)
     assert found_rows(database) == expected_rows(events)
-    assert found_minutes(database) == expected_minutes(events)
-    assert found_demographics(database) == expected_demographics(events)
+    assert_rollups(database, events)
+
+
+def assert_rollups(database: str, events: list[dict[str, Any]]) -> None:
+    """The rollups are those of `events`; where not all values are kept, the counts of those that are keep the bound."""
+    assert found_counts(database) == expected_counts(events)
+    assert_users(database, expected_users(events))
+    expected, found, left = expected_demographics(events), found_demographics(database), beyond(database)
+    assert {key: row for key, row in found.items() if key[:4] not in left} == {
+        key: row for key, row in expected.items() if key[:4] not in left
+    }
+    for bucket, (rest,) in left.items():
+        true = {key: row[0] for key, row in expected.items() if key[:4] == bucket}
+        kept = {key: row[0] for key, row in found.items() if key[:4] == bucket}
+        assert sum(kept.values()) + rest == sum(true.values())
+        error = rest / ((KEPT_OF_HIGH_CARDINALITY if bucket[1] == "cities" else KEPT_VALUES) + 1)
+        assert all(kept.get(key, 0) <= count <= kept.get(key, 0) + error for key, count in true.items())
 
 
 def assert_consistent(database: str) -> None:
@@ -163,8 +257,7 @@ def assert_consistent(database: str) -> None:
         }
         for source, event_id, moment, stage, event_type, data in rows
     ]
-    assert found_minutes(database) == expected_minutes(events)
-    assert found_demographics(database) == expected_demographics(events)
+    assert_rollups(database, events)
 
 
 def scalar(database: str, query: Any, *parameters: Any) -> Any:

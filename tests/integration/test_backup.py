@@ -59,7 +59,7 @@ async def test_what_was_backed_up_and_what_came_since_are_there_again(tmp_path: 
         assert await reports(client) == now
 
         with psycopg.connect(run.database_url) as connection:
-            connection.execute("DROP TABLE events, rollup_minute, dead_letters CASCADE")
+            connection.execute("DROP TABLE events, rollup_events, dead_letters CASCADE")
         status, told = await script(run, "restore", backups, BACKUP="latest")
         assert status == 0, told
         assert await reports(client) == then

@@ -18,10 +18,11 @@ import pytest
 from declared import WEBSHOP_FILE, order, random_event, random_source, visit
 from eventpipeline.events import EventValidator
 from eventpipeline.sources import Source
-from eventpipeline.store.append import Appender, fold_demographics
+from eventpipeline.store.append import Appender
 from eventpipeline.store.reports import demographics
+from eventpipeline.store.rollups import fold
 from eventpipeline.store.schema import migrate
-from eventpipeline.store.windows import Window
+from eventpipeline.store.windows import STEPS, Window
 from servers import free_offset, wait_for
 
 DECLARATIONS = 200
@@ -199,8 +200,8 @@ async def test_what_a_declaration_lets_in_the_store_takes(one_database: str) -> 
                     (await Appender(reader).append(connection, b"[" + b",".join(events) + b"]")).new
                     for reader, events in ((source, taken[:30]), (older, taken[30:]))
                 ]
-                await fold_demographics(connection, source.name)
-                await demographics(connection, source, Window(START, START + timedelta(minutes=7)))
+                await fold(connection, source)
+                await demographics(connection, source, Window(START, START + timedelta(minutes=7)), tuple(STEPS))
             except Exception as error:
                 raise AssertionError(f"seed {seed}: {source.model_dump_json(by_alias=True)}") from error
             assert sum(new) == len(taken), seed

@@ -22,11 +22,10 @@ from eventpipeline.telemetry import Health, new_registry
 from servers import wait_for
 from stored import (
     assert_holds,
-    expected_demographics,
-    expected_minutes,
+    assert_rollups,
+    expected_counts,
     facebook,
-    found_demographics,
-    found_minutes,
+    found_counts,
     parsed,
     scalar,
 )
@@ -109,8 +108,7 @@ async def test_retention_drops_days_remembers_them_and_leaves_the_rollups(databa
     assert maintained.dropped == (TODAY - timedelta(days=13), TODAY - timedelta(days=12))
     assert dropped_days(database) == [date(2024, 2, 29), *maintained.dropped]
     assert scalar(database, "SELECT array_agg(event_id ORDER BY event_id) FROM events") == ["e1", "e2"]
-    assert found_minutes(database) == expected_minutes(texts([*kept, *old]))
-    assert found_demographics(database) == expected_demographics(texts([*kept, *old]))
+    assert_rollups(database, texts([*kept, *old]))
     assert maintain(database, TODAY, 10).dropped == ()
     assert maintain(database, TODAY, None).dropped == ()
 
@@ -119,7 +117,7 @@ async def test_an_event_of_a_dropped_day_becomes_a_dead_letter_and_is_not_counte
     gone = event(1, date(2024, 2, 29))
     await append(pool, gone)
     maintain(database, TODAY, 10)
-    before = found_minutes(database)
+    before = found_counts(database)
     store = BatchStore(built_in("facebook"), pool, CollectorMetrics(new_registry(), built_in("facebook")), Health())
     late, fresh = event(2, date(2024, 2, 29)), event(3, TODAY)
     batch = [
@@ -141,7 +139,7 @@ async def test_an_event_of_a_dropped_day_becomes_a_dead_letter_and_is_not_counte
     ]
     assert [json.loads(letter[3]) for letter in letters] == [gone, late]
     assert scalar(database, "SELECT array_agg(event_id) FROM events") == ["e3"]
-    assert found_minutes(database) == before | expected_minutes(texts([fresh]))
+    assert found_counts(database) == before | expected_counts(texts([fresh]))
 
 
 async def test_a_copy_that_waits_for_its_original_to_be_dropped_is_not_counted_again(database: str, pool: Pool) -> None:
@@ -163,7 +161,7 @@ async def test_a_copy_that_waits_for_its_original_to_be_dropped_is_not_counted_a
     await maintaining
     assert await appending == 0
     assert scalar(database, "SELECT count(*) FROM events") == 0
-    assert found_minutes(database) == expected_minutes(texts([old]))
+    assert found_counts(database) == expected_counts(texts([old]))
 
 
 async def test_two_at_once_drop_a_day_once(database: str, pool: Pool) -> None:

@@ -29,11 +29,14 @@ PIPELINE = EventPipeline.model_validate(
         "spec": {"stream": {"nats": {"storage": "512Mi"}}},
     }
 )
-TABLES = ("events", "rollup_minute", "rollup_demographics_hour", "rollup_demographics_batch", "dead_letters")
+TABLES = (
+    "events", "rollup_events", "rollup_dimensions", "rollup_users",
+    "rollup_events_batch", "rollup_dimensions_batch", "rollup_users_batch", "dead_letters",
+)  # fmt: skip
 REPORTS = (
     "/reports/events?interval=minute",
     "/reports/revenue?interval=minute&groupBy=campaign&limit=1000",
-    "/reports/demographics",
+    "/reports/demographics?exact=true",
     "/dead-letters?limit=1000",
 )
 

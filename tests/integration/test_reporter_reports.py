@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import httpx2
 import pytest
@@ -20,6 +21,7 @@ from reporter_client import ask, fill, reporter
 from servers import postgres_server
 
 EVENTS = random_events(seed=7, count=4000)
+SOURCES = ("facebook", "tiktok")
 
 
 @pytest.fixture(scope="module")
@@ -139,14 +141,35 @@ async def test_demographics_are_exact(client: httpx2.AsyncClient) -> None:
     for start, end in windows(seed=6, count=60):
         report = await ask(client, "/reports/demographics", from_=text(start), to=text(end))
         chosen = within(EVENTS, start, end)
+        assert_demographics(report, chosen)
+
+
+def assert_demographics(report: Any, events: Sequence[Occurrence], *, sources: Sequence[str] = SOURCES) -> None:
+    """All is exact but the users, and these are right to what is said of them."""
+    for item, name in zip(report["items"], sources, strict=True):
+        expected = brute_force.demographics(built_in(name), events)
+        users, error = expected.pop("users"), item.pop("estimates").get("users", {"relativeError": 0})["relativeError"]
+        assert abs(item.pop("users") - users) <= 2 * error * users
+        assert item == expected
+
+
+async def test_demographics_are_counted_one_by_one_where_asked(client: httpx2.AsyncClient) -> None:
+    for start, end in windows(seed=8, count=10):
+        report = await ask(client, "/reports/demographics", from_=text(start), to=text(end), exact="true")
+        chosen = within(EVENTS, start, end)
         assert report["items"] == [
-            brute_force.demographics(built_in(name), chosen) for name in ("facebook", "tiktok")
+            brute_force.demographics(built_in(name), chosen) | {"estimates": {}} for name in SOURCES
         ], (start, end)
+
+
+async def test_users_of_less_than_a_minute_are_exact(client: httpx2.AsyncClient) -> None:
+    report = await ask(client, "/reports/demographics", from_="2024-05-01T23:00:20Z", to="2024-05-01T23:00:50Z")
+    assert [item["estimates"] for item in report["items"]] == [{}, {}]
 
 
 async def test_demographics_of_one_source(client: httpx2.AsyncClient) -> None:
     report = await ask(client, "/reports/demographics", source="tiktok")
-    assert report["items"] == [brute_force.demographics(built_in("tiktok"), EVENTS)]
+    assert_demographics(report, EVENTS, sources=["tiktok"])
     assert (report["from"], report["to"]) == (None, None)
 
 
@@ -212,4 +235,6 @@ async def test_csv_of_demographics_is_safe_for_spreadsheets(client: httpx2.Async
     response = await client.get("/reports/demographics", params={"format": "csv", "source": "facebook"})
     rows = list(csv.DictReader(io.StringIO(response.text)))
     assert {row["label"] for row in rows if row["measure"] == "countries"} == {"France", "Chad", "'=Peru"}
-    assert {row["measure"]: row["value"] for row in rows if not row["label"]}["users"] == "200"
+    users = int({row["measure"]: row["value"] for row in rows if not row["label"]}["users"])
+    bounds = {row["label"]: float(row["value"]) for row in rows if row["measure"] == "estimates"}
+    assert abs(users - 200) <= 2 * bounds["users"] * 200

@@ -104,17 +104,17 @@ async def test_any_time_of_the_calendar_is_taken(client: httpx2.AsyncClient) -> 
 
 
 async def test_revenue_never_crosses_currencies(database: str, client: httpx2.AsyncClient) -> None:
-    insert = """INSERT INTO rollup_minute VALUES
-        ('1990-01-01', 'tiktok', 'bottom', 'purchase', 'EUR', 3, 3, 2, 5.01),
-        ('1990-01-01', 'tiktok', 'bottom', 'purchase', 'USD', 1, 1, 1, 7.005),
-        ('1990-01-01', 'tiktok', 'bottom', 'purchase', NULL, 1, 1, 0, 0),
-        ('1990-01-01', 'tiktok', 'bottom', 'follow', NULL, 1, 0, 0, 0)"""
+    insert = """INSERT INTO rollup_events VALUES
+        ('day', '1990-01-01', 'tiktok', 'bottom', 'purchase', 'EUR', 3, 3, 2, 5.01),
+        ('day', '1990-01-01', 'tiktok', 'bottom', 'purchase', 'USD', 1, 1, 1, 7.005),
+        ('day', '1990-01-01', 'tiktok', 'bottom', 'purchase', NULL, 1, 1, 0, 0),
+        ('day', '1990-01-01', 'tiktok', 'bottom', 'follow', NULL, 1, 0, 0, 0)"""
     with psycopg.connect(database, autocommit=True, options="-c timezone=UTC") as connection:
         connection.execute(insert)
         try:
             report = await ask(client, "/reports/revenue", to="1991-01-01T00:00:00Z", interval="day")
         finally:
-            connection.execute("DELETE FROM rollup_minute WHERE minute < '1991-01-01'")
+            connection.execute("DELETE FROM rollup_events WHERE start < '1991-01-01'")
     assert (report["total"], report["averageOrderValue"], report["transactions"]) == (None, None, 5)
     assert report["totals"] == [
         {"currency": None, "total": "0.00", "transactions": 1, "averageOrderValue": None},
@@ -181,7 +181,7 @@ async def test_a_report_that_takes_too_long_says_so(database: str) -> None:
 
 async def test_a_snapshot_cannot_write(database: str) -> None:
     with pytest.raises(StoreUnavailable, match="read-only transaction"):
-        await _execute(database, "DELETE FROM rollup_minute")
+        await _execute(database, "DELETE FROM rollup_events")
 
 
 async def _execute(database: str, *statements: LiteralString) -> None:

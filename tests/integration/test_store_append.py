@@ -17,10 +17,10 @@ from brute_force import random_events
 from eventpipeline.envelope import RequestRun
 from eventpipeline.publisher import pregenerate
 from eventpipeline.sources import built_in
-from eventpipeline.store import Refused
-from eventpipeline.store.append import Appended, Appender, fold_demographics
+from eventpipeline.store import Refused, rollups
+from eventpipeline.store.append import Appended, Appender
 from eventpipeline.store.pool import Pool, connection, open_pool
-from stored import assert_holds, facebook, found_minutes, of_source, parsed, scalar, tiktok
+from stored import assert_holds, facebook, found_counts, of_source, parsed, scalar, tiktok
 
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
@@ -133,7 +133,7 @@ async def test_folding_changes_no_sum_while_appends_go_on(database: str) -> None
 
         async def fold(source: str) -> int:
             async with connection(pool) as one:
-                return await fold_demographics(one, source)
+                return await rollups.fold(one, built_in(source))
 
         calls: list[Coroutine[Any, Any, Any]] = [append(pool, source, part) for source, part in appending]
         calls += [fold(source) for source in ("facebook", "tiktok") for _ in range(20)]
@@ -144,7 +144,7 @@ async def test_folding_changes_no_sum_while_appends_go_on(database: str) -> None
         for source in ("facebook", "tiktok"):
             await fold(source)
             assert await fold(source) == 0
-    assert scalar(database, "SELECT count(*) FROM rollup_demographics_batch") == 0
+    assert unfolded(database) == 0
     assert_holds(database, events)
 
 
@@ -197,8 +197,8 @@ async def test_money_is_exact(database: str) -> None:
             packed(*(facebook(number, amount=amount) for number, amount in enumerate(amounts))),
         )
 
-    (found,) = found_minutes(database).values()
-    assert found == (7, 7, 6, Decimal("0.300001") + Decimal(largest) + Decimal("1.5"))
+    found = {key[0]: sums for key, sums in found_counts(database).items()}
+    assert found["minute"] == found["day"] == (7, 7, 6, Decimal("0.300001") + Decimal(largest) + Decimal("1.5"))
     assert str(scalar(database, "SELECT amount FROM events WHERE event_id = 'e3'")) == largest
 
 
@@ -248,9 +248,16 @@ async def test_what_is_no_batch_is_refused(database: str) -> None:
                 await append(pool, "facebook", text)
 
 
+def unfolded(database: str, source: str = "%") -> int:
+    """How many rows of appends wait to be folded."""
+    batches = "SELECT source FROM rollup_events_batch UNION ALL SELECT source FROM rollup_dimensions_batch"
+    users = "UNION ALL SELECT source FROM rollup_users_batch"
+    return scalar(database, f"SELECT count(*) FROM ({batches} {users}) AS b WHERE source LIKE %s", source)
+
+
 async def fold(pool: Pool, source: str) -> int:
     async with connection(pool) as one:
-        return await fold_demographics(one, source)
+        return await rollups.fold(one, built_in(source))
 
 
 async def test_folding_changes_nothing_that_reports_add_up(database: str) -> None:
@@ -265,7 +272,7 @@ async def test_folding_changes_nothing_that_reports_add_up(database: str) -> Non
                     await fold(pool, source)
         assert_holds(database, events)
         assert await fold(pool, "facebook") >= 0
-        assert scalar(database, "SELECT count(*) FROM rollup_demographics_batch WHERE source = 'facebook'") == 0
+        assert unfolded(database, "facebook") == 0
         assert await fold(pool, "facebook") == 0
     assert_holds(database, events)
 
@@ -282,5 +289,5 @@ async def test_many_fold_while_others_append(database: str) -> None:
         await asyncio.gather(*jobs)
         assert_holds(database, events)
         await asyncio.gather(*(fold(pool, name) for _ in range(3) for name in ("facebook", "tiktok")))
-    assert scalar(database, "SELECT count(*) FROM rollup_demographics_batch") == 0
+    assert unfolded(database) == 0
     assert_holds(database, events)

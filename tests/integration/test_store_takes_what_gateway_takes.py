@@ -47,7 +47,7 @@ def database_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 async def connection(database_url: str) -> AsyncIterator[AsyncConnection[Any]]:
     async with await AsyncConnection.connect(database_url, autocommit=True, options="-c timezone=UTC") as opened:
-        await opened.execute("TRUNCATE events, rollup_minute, rollup_demographics_hour, rollup_demographics_batch")
+        await opened.execute("TRUNCATE events, rollup_events_batch, rollup_dimensions_batch, rollup_users_batch")
         yield opened
 
 

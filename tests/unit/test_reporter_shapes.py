@@ -13,37 +13,43 @@ from hypothesis import strategies as st
 from eventpipeline.problems import Problem
 from eventpipeline.reporter import money, shapes, tables, times
 from eventpipeline.sources import built_in
-from eventpipeline.store.reports import NOTHING, Demographic, EventBucket, Interval, RevenueTotal, Span
-from eventpipeline.store.windows import HOUR, MINUTE, Window
+from eventpipeline.store.reports import NOTHING, Demographic, EventBucket, RevenueTotal, SourceUsers, Span
+from eventpipeline.store.windows import STEPS, Step, Window, floor
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 instants = st.datetimes(timezones=st.just(UTC))
 
 
-@given(st.none() | instants, st.none() | instants, st.sampled_from([MINUTE, HOUR]))
-def test_a_window_is_its_whole_buckets_and_its_edges(
-    start: datetime | None, end: datetime | None, step: timedelta
-) -> None:
+@given(st.none() | instants, st.none() | instants, st.integers(0, 3))
+def test_a_window_is_its_whole_buckets_and_its_edges(start: datetime | None, end: datetime | None, count: int) -> None:
     if start and end and start >= end:
         start, end = end, start + timedelta(microseconds=start < datetime.max.replace(tzinfo=UTC))
-    cut = Window(start, end).cut(step)
-    assert len(cut.edges) <= 2
+    steps = list(STEPS)[:count]
+    split = Window(start, end).split(steps)
+    buckets = [window for _, window in split.buckets]
+    assert len(split.edges) <= 2
+    assert len(buckets) <= max(2 * count - 1, 0)
     rng = random.Random(0)
-    near = [at for at in (start, end, cut.whole.start, cut.whole.end) if at]
+    near = [at for window in (Window(start, end), *buckets) for at in (window.start, window.end) if at]
     for base in near:
         for _ in range(5):
             try:
                 instant = base + timedelta(microseconds=rng.choice([-1, 0, 1, rng.randrange(-(10**10), 10**10)]))
             except OverflowError:
                 continue
-            parts = [part for part in (cut.whole, *cut.edges) if _holds(part, instant)]
+            parts = [part for part in (*buckets, *split.edges) if _holds(part, instant)]
             assert len(parts) == _holds(Window(start, end), instant)
-    for edge in cut.edges:
+            assert any(_holds(bucket, instant) for bucket in buckets) == bool(
+                split.whole and _holds(split.whole, instant)
+            )
+    for edge in split.edges if steps else ():
         assert edge.start
         assert edge.end
-        assert timedelta(0) < edge.end - edge.start < step
-    for bound in (cut.whole.start, cut.whole.end):
-        assert bound is None or bound.second == bound.microsecond == 0 or bound.year == 9999
+        assert timedelta(0) < edge.end - edge.start < (1 + (len(split.edges) == 1)) * STEPS[steps[0]]
+    for step, bucket in split.buckets:
+        for bound in (bucket.start, bucket.end):
+            assert bound is None or floor(bound, STEPS[step]) == bound or bound.year == 9999
 
 
 def _holds(window: Window, instant: datetime) -> bool:
@@ -51,9 +57,21 @@ def _holds(window: Window, instant: datetime) -> bool:
 
 
 def test_a_whole_window_touches_no_event() -> None:
-    assert not Window(NOON, NOON + HOUR).cut(HOUR).parameters()["is_cut"]
-    assert not Window().cut(HOUR).parameters()["is_cut"]
-    assert Window(NOON, None).cut(MINUTE).parameters()["whole_to"] == "infinity"
+    assert not Window(NOON, NOON + HOUR).split(["hour"]).edges
+    assert not Window().split(list(STEPS)).edges
+    assert Window(NOON, None).split(["minute"]).parameters()["whole_to"] == "infinity"
+
+
+def test_a_window_is_made_of_the_longest_buckets() -> None:
+    start, end = datetime(2024, 5, 1, 22, 58, 30, tzinfo=UTC), datetime(2024, 5, 4, 1, 0, 0, 5, tzinfo=UTC)
+    buckets = Window(start, end).split(list(STEPS)).buckets
+    found = [(step, str(window.start)[8:16], str(window.end)[8:16]) for step, window in buckets]
+    assert found == [
+        ("day", "02 00:00", "04 00:00"),
+        ("hour", "01 23:00", "02 00:00"),
+        ("hour", "04 00:00", "04 01:00"),
+        ("minute", "01 22:59", "01 23:00"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +88,7 @@ def test_a_whole_window_touches_no_event() -> None:
     ],
 )
 def test_buckets_fill_the_window(
-    window: Window, span: Span, interval: Interval, count: int, first: datetime | None
+    window: Window, span: Span, interval: Step, count: int, first: datetime | None
 ) -> None:
     starts = times.bucket_starts(window, span, interval)
     assert len(starts) == count
@@ -120,17 +138,18 @@ def test_a_transaction_without_an_amount_has_no_currency() -> None:
 
 def test_demographics_follow_the_declaration() -> None:
     rows = [
-        Demographic("ages", "65+", 1, Decimal(0)),
-        Demographic("ages", "<18", 2, Decimal(0)),
-        Demographic("averageAge", "", 3, Decimal(100)),
-        Demographic("cities", "other", 4, Decimal(0)),
-        Demographic("cities", "Lyon", 3, Decimal(0)),
-        Demographic("cities", None, 2, Decimal(0)),
+        Demographic("ages", "65+", 1, Decimal(0), 0),
+        Demographic("ages", "<18", 2, Decimal(0), 0),
+        Demographic("averageAge", "", 3, Decimal(100), 0),
+        Demographic("cities", "other", 4, Decimal(0), 1),
+        Demographic("cities", "Lyon", 3, Decimal(0), 1),
+        Demographic("cities", None, 2, Decimal(0), 1),
     ]
-    assert shapes.demographics_item(built_in("facebook"), 3, 2, rows) == {
+    assert shapes.demographics_item(built_in("facebook"), 3, SourceUsers("facebook", 2, is_exact=False), rows) == {
         "source": "facebook",
         "events": 3,
         "users": 2,
+        "estimates": {"users": {"relativeError": 0.0319}, "cities": {"maxError": 1}},
         "averageAge": 33.33,
         "ages": [{"range": "<18", "events": 2, "share": 0.6667}, {"range": "65+", "events": 1, "share": 0.3333}],
         "genders": [],

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from eventpipeline.cli.connection import DATA_DIR, get, reporter_url
-from eventpipeline.cli.output import CommandError, fail, print_json, print_table
+from eventpipeline.cli.output import CommandError, console, fail, print_json, print_table
 
 app = App(name="report", help="Ask a running pipeline for a report: events, revenue or demographics.")
 
@@ -111,9 +111,16 @@ def revenue(
 
 
 @app.command
-def demographics(*, asked: Asked = _DEFAULTS) -> int:
-    """Who the users are, by source: distributions weighted by events, averages, distinct users."""
-    return _report("demographics", asked, asked.params())
+def demographics(*, asked: Asked = _DEFAULTS, exact: bool = False) -> int:
+    """Who the users are, by source: distributions weighted by events, averages, distinct users.
+
+    Parameters
+    ----------
+    exact
+        Counts distinct users, and values of which there are very many, one by one: slow over many events. Without it
+        they are estimates, and it is said how good.
+    """
+    return _report("demographics", asked, asked.params() | {"exact": "true" if exact else None})
 
 
 def print_report(name: str, report: dict[str, Any]) -> None:
@@ -148,8 +155,12 @@ def _revenue(report: dict[str, Any]) -> tuple[tuple[str, ...], list[list[Any]]]:
 
 def _print_demographics(item: dict[str, Any], span: str) -> None:
     lists = {name: value for name, value in item.items() if isinstance(value, list)}
-    numbers = {name: value for name, value in item.items() if name != "source" and not isinstance(value, list)}
+    numbers = {name: value for name, value in item.items() if isinstance(value, int | float | None)}
     print_table(f"Demographics of {item['source']} {span}", tuple(numbers), [list(numbers.values())])
+    for name, bound in item["estimates"].items():
+        share, events = bound.get("relativeError"), bound.get("maxError")
+        off = f"to {share:.1%}, in 95 of 100 cases" if share else f"counts are up to {events:,} events too low"
+        console.print(f"  {name}: an estimate, {off}; --exact counts them", markup=False)
     for name, entries in lists.items():
         rows = [[e.get("range", e.get("value")), e["events"], f"{float(e['share']):.1%}"] for e in entries[:10]]
         more = f" (10 of {len(entries)})" if len(entries) > 10 else ""

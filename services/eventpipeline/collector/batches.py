@@ -24,8 +24,9 @@ from eventpipeline.envelope import RequestRun
 from eventpipeline.events import Reason, refused
 from eventpipeline.sources import Source
 from eventpipeline.store import Refused, StoreUnavailable, dead_letters
-from eventpipeline.store.append import Appender, fold_demographics
+from eventpipeline.store.append import Appender
 from eventpipeline.store.pool import Pool, connection
+from eventpipeline.store.rollups import fold
 from eventpipeline.telemetry import Health, log
 
 _log = log("collector")
@@ -107,10 +108,10 @@ class BatchStore:
         return await self._through_outages(lambda: self._land(messages))
 
     async def fold(self) -> int:
-        """Folds the demographics of stored batches together; returns how many rows went. An outage puts it off."""
+        """Folds what stored batches counted into the rollups; returns how many rows went. An outage puts it off."""
         try:
             async with connection(self._pool) as opened:
-                return await fold_demographics(opened, self._source.name)
+                return await fold(opened, self._source)
         except StoreUnavailable:
             self._metrics.outages.inc()  # where no events come, the only one that meets it
             return 0

@@ -156,7 +156,7 @@ class Collector:
         while not self._stopping.is_set():
             await self._pause(_FOLD_EVERY)
             if folded := await self._store.fold():
-                _log.debug("folded demographics", rows=folded)
+                _log.debug("folded what batches counted", rows=folded)
 
     async def _look(self) -> None:
         """Shows the lag, and trims what is stored."""

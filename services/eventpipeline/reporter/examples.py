@@ -38,6 +38,7 @@ REPORTS: dict[str, Any] = {
                 "source": "facebook",
                 "events": 1000,
                 "users": 800,
+                "estimates": {"users": {"relativeError": 0.0319}},
                 "averageAge": 38.25,
                 "ages": [
                     {"range": "18-24", "events": 400, "share": 0.4},

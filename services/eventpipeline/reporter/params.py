@@ -29,8 +29,8 @@ from starlette.requests import Request
 from eventpipeline.problems import Problem
 from eventpipeline.sources import FunnelStage, Source
 from eventpipeline.store.dead_letter_queries import DeadLetterFilter, Position
-from eventpipeline.store.reports import Interval, Selection
-from eventpipeline.store.windows import Window
+from eventpipeline.store.reports import Selection
+from eventpipeline.store.windows import Step, Window
 
 MAX_ITEMS = 1000
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)", re.IGNORECASE | re.ASCII)
@@ -136,7 +136,12 @@ class ReportQuery(WindowQuery):
 
 
 class DemographicsQuery(ReportQuery):
-    pass
+    exact: bool = Field(
+        False,
+        description="Counts distinct users, and the values of distributions that have very many, one by one: slow over "
+        "many events. Without it they are estimates, and `estimates` says how good.",
+        examples=[False],
+    )
 
 
 class EventsQuery(ReportQuery):
@@ -144,7 +149,7 @@ class EventsQuery(ReportQuery):
     event_type: Annotated[str, AfterValidator(_known_event_type)] | None = Field(
         None, description="Only events of this type.", examples=["video.view"]
     )
-    interval: Interval | None = Field(
+    interval: Step | None = Field(
         None, description="Adds a series with a bucket for each interval, in UTC.", examples=["day"]
     )
 
@@ -159,7 +164,7 @@ class RevenueQuery(ReportQuery):
         None, description="Divides the items by campaign too.", examples=["campaign"]
     )
     limit: Limit = Field(100, description="How many items there may be; the largest come first.", examples=[100])
-    interval: Interval | None = Field(
+    interval: Step | None = Field(
         None, description="Adds a series with a bucket for each interval, in UTC.", examples=["day"]
     )
 

@@ -15,7 +15,10 @@ from eventpipeline.reporter.times import bounds, bucket_starts
 from eventpipeline.sources import Source
 from eventpipeline.store import reports
 from eventpipeline.store.pool import Pool
-from eventpipeline.store.reports import NOTHING, Connection, Selection
+from eventpipeline.store.reports import NOTHING, Connection, Selection, SourceUsers
+from eventpipeline.store.windows import STEPS, Step
+
+_WITHOUT_MINUTES: tuple[Step, ...] = ("hour", "day")
 
 
 class ReportEndpoints:
@@ -57,7 +60,7 @@ async def _events(store: Connection, query: EventsQuery) -> shapes.Report:
     selection, window = query.selection, query.window
     report = shapes.events_report(window, await reports.events(store, selection))
     if query.interval:
-        span = NOTHING if window.is_closed else await reports.events_span(store, selection)
+        span = NOTHING if window.is_closed else await reports.events_span(store, selection, query.interval)
         starts = bucket_starts(window, span, query.interval)
         buckets = await reports.events_series(store, selection, query.interval)
         report["series"] = shapes.events_series(starts, buckets)
@@ -70,7 +73,7 @@ async def _revenue(store: Connection, query: RevenueQuery) -> shapes.Report:
     items = await reports.revenue(store, selection, by_campaign=query.by_campaign, limit=query.limit)
     report = shapes.revenue_report(window, totals, items, by_campaign=query.by_campaign)
     if query.interval:
-        span = NOTHING if window.is_closed else await reports.revenue_span(store, selection)
+        span = NOTHING if window.is_closed else await reports.revenue_span(store, selection, query.interval)
         starts = bucket_starts(window, span, query.interval)
         buckets = await reports.revenue_series(store, selection, query.interval)
         report["series"] = shapes.revenue_series(starts, buckets)
@@ -78,21 +81,22 @@ async def _revenue(store: Connection, query: RevenueQuery) -> shapes.Report:
 
 
 async def _demographics(store: Connection, query: DemographicsQuery, sources: Sequence[Source]) -> shapes.Report:
-    selection = Selection(query.window, query.source)
+    window = query.window
     events: dict[str, int] = {}
-    for row in await reports.events(store, selection):
+    for row in await reports.events(store, Selection(window, query.source)):
         events[row.source] = events.get(row.source, 0) + row.count
-    users = await reports.users(store, selection)
-    items = [
-        shapes.demographics_item(
-            source,
-            events.get(source.name, 0),
-            users.get(source.name, 0),
-            await reports.demographics(store, source, query.window),
-        )
-        for source in sources
-    ]
-    return {**bounds(query.window), "items": items}
+    backlog = await reports.backlog(store)
+    uncounted = [source.name for source in sources if query.exact or source.name in backlog]
+    users = await reports.users(store, uncounted, window, exact=True) if uncounted else {}
+    if counted := [source.name for source in sources if source.name not in uncounted]:
+        users |= await reports.users(store, counted, window, exact=False)
+    items = []
+    for source in sources:
+        steps = () if query.exact else _WITHOUT_MINUTES if source.name in backlog else tuple(STEPS)
+        rows = await reports.demographics(store, source, window, steps)
+        found = users.get(source.name, SourceUsers(source.name, 0))
+        items.append(shapes.demographics_item(source, events.get(source.name, 0), found, rows))
+    return {**bounds(window), "items": items}
 
 
 def _events_table(report: shapes.Report) -> str:

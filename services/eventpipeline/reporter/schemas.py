@@ -188,12 +188,22 @@ def _demographics_item(source: Source) -> Schema:
         {
             "source": {"type": "string", "const": source.name},
             "events": _COUNT,
-            "users": {**_COUNT, "description": "Distinct users, counted exactly."},
+            "users": {**_COUNT, "description": "Distinct users; an estimate where `estimates` names it."},
+            "estimates": _estimates(source),
             **{average.name: mean for average in source.averages},
             **{distribution.name: _distribution(distribution) for distribution in source.distributions},
         },
         title=source.name,
     )
+
+
+def _estimates(source: Source) -> Schema:
+    """A member for each figure that is not exact."""
+    share = {"type": "number", "description": "How far off it is at most, as a share of it, in 95 of 100 cases."}
+    events = {"type": "integer", "description": "How many events a count can be too low; it is never too high."}
+    counts = {item.name: closed({"maxError": events}) for item in source.distributions}
+    members = {"users": closed({"relativeError": share}), **counts}
+    return closed(members, optional=list(members), description="What is not exact; `exact=true` makes it so.")
 
 
 def _distribution(distribution: Distribution) -> Schema:

@@ -10,7 +10,16 @@ from typing import Any
 from eventpipeline.reporter import money
 from eventpipeline.reporter.times import bounds, written
 from eventpipeline.sources import Distribution, Source
-from eventpipeline.store.reports import Demographic, EventBucket, EventCount, Revenue, RevenueBucket, RevenueTotal
+from eventpipeline.store.distinct_users import RELATIVE_ERROR
+from eventpipeline.store.reports import (
+    Demographic,
+    EventBucket,
+    EventCount,
+    Revenue,
+    RevenueBucket,
+    RevenueTotal,
+    SourceUsers,
+)
 from eventpipeline.store.windows import Window
 
 Report = dict[str, Any]
@@ -102,12 +111,17 @@ def revenue_series(starts: Sequence[datetime], buckets: Sequence[RevenueBucket])
     return series
 
 
-def demographics_item(source: Source, events: int, users: int, rows: Sequence[Demographic]) -> Report:
-    """One source's demographics: what its file declares, under the names it gives."""
+def demographics_item(source: Source, events: int, users: SourceUsers, rows: Sequence[Demographic]) -> Report:
+    """One source's demographics: what its file declares, under the names it gives.
+
+    `estimates` has a member for each figure that is not exact, and says how wrong it can be.
+    """
     by_dimension: dict[str, list[Demographic]] = {}
     for row in rows:
         by_dimension.setdefault(row.dimension, []).append(row)
-    item: Report = {"source": source.name, "events": events, "users": users}
+    estimates: Report = {} if users.is_exact else {"users": {"relativeError": round(RELATIVE_ERROR, 4)}}
+    estimates |= {row.dimension: {"maxError": row.error} for row in rows if row.error}
+    item: Report = {"source": source.name, "events": events, "users": users.users, "estimates": estimates}
     for average in source.averages:
         found = by_dimension.get(average.name, [])
         mean = money.mean(found[0].total, found[0].events) if found else None

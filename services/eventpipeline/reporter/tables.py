@@ -27,7 +27,8 @@ def table(columns: Sequence[str], rows: Iterable[Report]) -> str:
 def demographics_table(report: Report) -> str:
     """A line for each number of a demographics report.
 
-    `value` is the number; `label` says of which value or range, where it belongs to a distribution.
+    `value` is the number; `label` says of which value or range, where it belongs to a distribution. A line `estimates`
+    says of a figure that is not exact how wrong it can be.
     """
     rows: list[Sequence[Any]] = []
     for item in report["items"]:
@@ -37,6 +38,8 @@ def demographics_table(report: Report) -> str:
                     (item["source"], measure, entry.get("value", entry.get("range")), entry["events"], entry["share"])
                     for entry in content
                 ]
+            elif measure == "estimates":
+                rows += [(item["source"], measure, name, *bound.values(), "") for name, bound in content.items()]
             elif measure != "source":
                 rows.append((item["source"], measure, "", content, ""))
     return _written(_DEMOGRAPHICS, rows)

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from eventpipeline.problems import Problem
-from eventpipeline.store.reports import Interval, Span
-from eventpipeline.store.windows import Window, ceiling, floor
+from eventpipeline.store.reports import Span
+from eventpipeline.store.windows import STEPS, Step, Window, ceiling, floor
 
 MAX_BUCKETS = 10_000
-_STEPS: dict[Interval, timedelta] = {
-    "minute": timedelta(minutes=1),
-    "hour": timedelta(hours=1),
-    "day": timedelta(days=1),
-}
 
 
 def written(instant: datetime) -> str:
@@ -30,12 +25,12 @@ def bounds(window: Window) -> dict[str, str | None]:
     return {"from": written_or_none(window.start), "to": written_or_none(window.end)}
 
 
-def bucket_starts(window: Window, span: Span, interval: Interval) -> list[datetime]:
+def bucket_starts(window: Window, span: Span, interval: Step) -> list[datetime]:
     """The beginnings of all buckets of a series, empty ones too: over the window, or the data where that is open.
 
     Raises Problem 422 where there are more than MAX_BUCKETS.
     """
-    step = _STEPS[interval]
+    step = STEPS[interval]
     first = window.start or span.first
     end = window.end or (span.last and floor(span.last, step) + step)
     if first is None or end is None or end <= first:
@@ -47,7 +42,7 @@ def bucket_starts(window: Window, span: Span, interval: Interval) -> list[dateti
     return [start + index * step for index in range(count)]
 
 
-def _too_many(interval: Interval, count: int) -> Problem:
+def _too_many(interval: Step, count: int) -> Problem:
     message = f"gives {count} buckets, more than {MAX_BUCKETS}; ask for a longer interval or a shorter time"
     return Problem(
         422,

@@ -1,4 +1,4 @@
-"""Appends events: one statement a batch, which also keeps the rollups exact."""
+"""Appends events: one statement a batch, which also notes what it adds to the rollups."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from eventpipeline.envelope import RequestRun
 from eventpipeline.sources import Source
 from eventpipeline.store import SchemaMismatch, extract
 from eventpipeline.store.pool import translated
+from eventpipeline.store.rollups import counted
 from eventpipeline.store.schema import VERSION
 from eventpipeline.store.statements import statement
 
 _WARY_BATCHES = 16
-_FOLDED_AT_ONCE = 1000
-"""Rows of batches; so many take well under a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +105,6 @@ class Appender:
 
 
 def _append(source: Source, *, on_copy: LiteralString) -> sql.Composed:
-    new = sql.Identifier("new")
     return sql.SQL(statement("append")).format(
         version=sql.Literal(VERSION),
         source=sql.Literal(source.name),
@@ -115,8 +113,7 @@ def _append(source: Source, *, on_copy: LiteralString) -> sql.Composed:
         is_transaction=extract.is_transaction(source),
         amount=extract.amount(source),
         currency=extract.currency(source),
-        spread=extract.spread(source.low_cardinality, new),
-        listed=extract.spread_listed(source, new),
+        counted=counted(source),
         on_copy=sql.SQL(on_copy),
     )
 
@@ -126,21 +123,3 @@ async def _row(connection: AsyncConnection[Any], query: sql.Composed, parameters
     row: tuple[Any, ...] | None = await cursor.fetchone()
     assert row is not None
     return row
-
-
-async def fold_demographics(connection: AsyncConnection[Any], source: str) -> int:
-    """Folds what batches of `source` counted into the rollup by hour; returns how many rows were folded.
-
-    Reports are exact before and after; they only read less. Raises StoreUnavailable.
-    """
-    folded = 0
-    while True:
-        parameters = {"source": source, "limit": _FOLDED_AT_ONCE}
-        with translated():
-            cursor = await connection.execute(statement("fold_demographics"), parameters)
-            row = await cursor.fetchone()
-        assert row is not None
-        taken: int = row[0]
-        folded += taken
-        if taken < _FOLDED_AT_ONCE:
-            return folded

@@ -98,13 +98,13 @@ def currency(source: Source) -> sql.Composable:
 
 
 def spread(source: Source, events: sql.Composable) -> sql.Composed:
-    """A query of `(hour, dimension, value, events, total)` over the relation `events`.
+    """A query of `(minute, dimension, value, events, total)` over the relation `events`.
 
     `events` has the columns `timestamp`, `funnel_stage` and `data`. There is a row for each value, or label of a
     range, of each distribution, with how many events have it; and one for each average, with value '', how many
     events carry the number, and their sum in `total`. Events that lack a field count nowhere.
     """
-    hour = sql.Identifier("hour")
+    minute = sql.Identifier("minute")
     values = [sql.Identifier(f"value_{index}") for index in range(len(source.distributions))]
     numbers = [sql.Identifier(f"number_{index}") for index in range(len(source.averages))]
     fields = [
@@ -139,9 +139,9 @@ def spread(source: Source, events: sql.Composable) -> sql.Composed:
         )
         for index, name in enumerate(numbers)
     ]
-    sets = [sql.SQL("({}, {})").format(hour, name) for name in values] + [sql.SQL("({})").format(hour)]
+    sets = [sql.SQL("({}, {})").format(minute, name) for name in values] + [sql.SQL("({})").format(minute)]
     return sql.SQL(statement("spread")).format(
-        columns=_listed([hour, *values]),
+        columns=_listed([minute, *values]),
         fields=_listed(fields or [NULL]),
         sums=_listed(sums),
         sets=_listed(sets),
@@ -151,7 +151,10 @@ def spread(source: Source, events: sql.Composable) -> sql.Composed:
 
 
 def spread_listed(source: Source, events: sql.Composable) -> sql.Composed:
-    """Further rows `(hour, source, dimension, values, events, totals)`: the distributions of high cardinality."""
+    """Further rows `(source, dimension, minutes, values, events, totals)`: the distributions of high cardinality.
+
+    Each value is of one event; `events` and `totals` are NULL.
+    """
     return sql.SQL("").join(
         sql.SQL(statement("spread_listed")).format(
             source=sql.Literal(source.name),

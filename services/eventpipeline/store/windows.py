@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
-MINUTE = timedelta(minutes=1)
-HOUR = timedelta(hours=1)
+Step = Literal["minute", "hour", "day"]
+STEPS: dict[Step, timedelta] = {
+    "minute": timedelta(minutes=1),
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+}
+"""The lengths of the buckets of the rollups, each a whole number of the one before."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
@@ -46,29 +54,55 @@ class Window:
         """The whole buckets of `step` in this window, and what is left of it before and after them."""
         first = ceiling(self.start, step) if self.start else None
         last = floor(self.end, step) if self.end else None
-        if self.start and self.end and first and last and first > last:
-            return Cut(Window(first, first), (Window(self.start, self.end),))
+        if self.start and self.end and first and last and first >= last:
+            return Cut(None, (self,))
         edges = [Window(self.start, first)] if first != self.start else []
         edges += [Window(last, self.end)] if last != self.end else []
         return Cut(Window(first, last), tuple(edges))
 
+    def split(self, steps: Sequence[Step]) -> Split:
+        """This window as the longest whole buckets of `steps` that fit, and what is left at its ends.
+
+        `steps` go from the shortest to the longest; without any, all of it is left.
+        """
+        buckets: list[tuple[Step, Window]] = []
+        left: tuple[Window, ...] = (self,)
+        for step in reversed(steps):
+            cuts = [window.cut(STEPS[step]) for window in left]
+            buckets += [(step, cut.whole) for cut in cuts if cut.whole]
+            left = tuple(edge for cut in cuts for edge in cut.edges)
+        whole = self.cut(STEPS[steps[0]]).whole if steps else None
+        return Split(tuple(buckets), whole, left)
+
 
 ALL_TIME = Window()
+NO_TIME = Window(_EPOCH, _EPOCH)
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A window as the whole buckets in it, for which a rollup answers, and at most two edges shorter than a bucket."""
+    """A window as the whole buckets in it, if there are any, and at most two edges shorter than a bucket."""
 
-    whole: Window
+    whole: Window | None
+    edges: tuple[Window, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A window as buckets of rollups and at most two edges, shorter than the shortest of them.
+
+    `whole` is the time of all buckets together; None where there are none.
+    """
+
+    buckets: tuple[tuple[Step, Window], ...]
+    whole: Window | None
     edges: tuple[Window, ...]
 
     def parameters(self) -> dict[str, object]:
-        nothing = Window(_EPOCH, _EPOCH)
-        head, tail = (*self.edges, nothing, nothing)[:2]
+        """`whole` and the edges as a statement takes them."""
+        head, tail = (*self.edges, NO_TIME, NO_TIME)[:2]
         return {
-            "is_cut": bool(self.edges),
-            **{f"whole_{name}": value for name, value in self.whole.parameters().items()},
+            **{f"whole_{name}": value for name, value in (self.whole or NO_TIME).parameters().items()},
             **{f"head_{name}": value for name, value in head.parameters().items()},
             **{f"tail_{name}": value for name, value in tail.parameters().items()},
         }

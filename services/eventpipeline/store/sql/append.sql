@@ -2,8 +2,8 @@
 --
 -- Nothing is done where the schema is older than this release or newer than it understands, since a rollup might be
 -- missed; the answer says so. Events of a day that retention has dropped are left out, and the answer has their
--- positions, from 0. Rows go in in the order of their identity and rollups in the order of their keys: two collectors
--- that store the same events would deadlock otherwise. Without a word on copies ({{on_copy}}) one of them ends the
+-- positions, from 0. Rows go in in the order of their identity: two collectors that store the same events would deadlock
+-- otherwise. Without a word on copies ({{on_copy}}) one of them ends the
 -- statement.
 WITH schema AS (
     SELECT max(version) AS version, max(min_compatible) AS min_compatible FROM schema_versions
@@ -24,27 +24,8 @@ WITH schema AS (
     WHERE NOT EXISTS (SELECT FROM dropped_days WHERE day = ("timestamp" AT TIME ZONE 'UTC')::date)
     ORDER BY event_id, "timestamp"
     {on_copy}
-    RETURNING "timestamp", funnel_stage, event_type, transaction, amount, currency, data
-), counted AS (
-    INSERT INTO rollup_minute AS r (minute, source, funnel_stage, event_type, currency,
-                                    events, transactions, amounts, revenue)
-    SELECT date_bin('1 minute', "timestamp", '2000-01-01T00:00:00Z'), {source}, funnel_stage, event_type, currency,
-           count(*), count(*) FILTER (WHERE transaction), count(amount), coalesce(sum(amount), 0)
-    FROM new
-    GROUP BY 1, 3, 4, 5
-    ORDER BY 1, 3, 4, 5
-    ON CONFLICT (minute, source, funnel_stage, event_type, currency) DO UPDATE
-    SET events = r.events + excluded.events,
-        transactions = r.transactions + excluded.transactions,
-        amounts = r.amounts + excluded.amounts,
-        revenue = r.revenue + excluded.revenue
-), spread AS (
-    INSERT INTO rollup_demographics_batch (hour, source, dimension, value, events, total)
-    SELECT hour, {source}, dimension, array_agg(value), array_agg(events), array_agg(total)
-    FROM ({spread}) AS spread
-    GROUP BY hour, dimension
-    {listed}
-)
+    RETURNING "timestamp", funnel_stage, event_type, user_id, transaction, amount, currency, data
+), {counted}
 SELECT (SELECT version FROM schema), (SELECT min_compatible FROM schema),
        (SELECT count(*) FROM new),
        CASE WHEN EXISTS (SELECT FROM dropped_days) THEN ARRAY(

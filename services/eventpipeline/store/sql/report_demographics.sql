@@ -1,26 +1,45 @@
--- The demographics report of one source: events by the values of each distribution, and the sums of each average.
--- Whole hours come from the rollup, the hours that the window cuts from the events themselves. Of the values beyond
--- the first ones there is one row with value NULL; distributions by range are complete.
-WITH part AS (
-    SELECT dimension, value, events, total
-    FROM rollup_demographics
-    WHERE source = %(source)s AND dimension = ANY (%(dimensions)s::text[])
-      AND hour >= %(whole_from)s::timestamptz AND hour < %(whole_to)s::timestamptz
+-- The demographics report of one source: events by the values of each distribution, and the sums of each average;
+-- from the rollup, what appends counted and nobody folded yet, and the events at the ends. Of the values beyond the
+-- first ones there is one row with value NULL; distributions by range are complete. `error` is by how much a count of
+-- the dimension can be too low; a value with no more events than that is not shown, since others may have more.
+WITH rollup AS MATERIALIZED (
+    {rollups}
+), part AS (
+    SELECT rollup.dimension, each.value, each.events, each.total
+    FROM rollup
+    CROSS JOIN LATERAL unnest(rollup.value, rollup.events, rollup.total) AS each (value, events, total)
     UNION ALL
-    SELECT dimension, value, events, total
-    FROM ({spread}) AS spread
+    SELECT batch.dimension, each.value, coalesce(each.events, 1), coalesce(each.total, 0)
+    FROM rollup_dimensions_batch AS batch
+    CROSS JOIN LATERAL unnest(batch.minute, batch.value, batch.events, batch.total)
+        AS each (minute, value, events, total)
+    WHERE batch.source = %(source)s AND batch.dimension = ANY (%(dimensions)s::text[])
+      AND each.minute >= %(whole_from)s::timestamptz AND each.minute < %(whole_to)s::timestamptz
+    {edges}
+), missing AS (
+    SELECT dimension, sum(beyond) AS events,
+           floor(sum(beyond) / (1 + CASE WHEN dimension = ANY (%(high_cardinality)s::text[])
+                                         THEN %(kept_of_high)s ELSE %(kept)s END)) AS error
+    FROM rollup
+    GROUP BY dimension
+    HAVING sum(beyond) > 0
 ), summed AS (
     SELECT dimension, value, sum(events)::bigint AS events, sum(total) AS total
     FROM part
     GROUP BY dimension, value
 ), shown AS (
-    SELECT dimension, events, total,
-           CASE WHEN dimension = ANY (%(complete)s::text[])
-                  OR row_number() OVER (PARTITION BY dimension ORDER BY events DESC, value COLLATE "C") <= %(top)s
-                THEN value END AS value
+    SELECT summed.dimension, summed.events, summed.total, coalesce(missing.error, 0) AS error,
+           CASE WHEN summed.dimension = ANY (%(complete)s::text[])
+                  OR row_number() OVER (PARTITION BY summed.dimension
+                                        ORDER BY summed.events DESC, summed.value COLLATE "C") <= %(top)s
+                     AND summed.events > coalesce(missing.error, 0)
+                THEN summed.value END AS value
     FROM summed
+    LEFT JOIN missing USING (dimension)
+    UNION ALL
+    SELECT dimension, events, 0, error, NULL FROM missing
 )
-SELECT dimension, value, sum(events)::bigint AS events, sum(total) AS total
+SELECT dimension, value, sum(events)::bigint AS events, sum(total) AS total, max(error)::bigint AS error
 FROM shown
 GROUP BY dimension, value
 ORDER BY dimension, value IS NULL, sum(events) DESC, value COLLATE "C"

@@ -1,5 +1,5 @@
 -- The events report: how many of each source, funnel stage and event type.
 SELECT source, funnel_stage, event_type, sum(events)::bigint AS count
-FROM ({minutes}) AS part
+FROM ({counts}) AS part
 GROUP BY source, funnel_stage, event_type
 ORDER BY source, funnel_stage DESC, event_type

@@ -1,4 +1,4 @@
 -- The transactions of a window as a relation, without their campaigns.
 SELECT "timestamp", source, NULL::text AS campaign_id, currency, transactions, amounts, revenue
-FROM ({minutes}) AS part
+FROM ({counts}) AS part
 WHERE transactions > 0

@@ -4,6 +4,6 @@ FROM (
     SELECT DISTINCT source, user_id
     FROM events
     WHERE "timestamp" >= %(from)s::timestamptz AND "timestamp" < %(to)s::timestamptz
-      AND (%(source)s::text IS NULL OR source = %(source)s::text)
+      AND source = ANY (%(sources)s::text[])
 ) AS seen
 GROUP BY source

@@ -1,0 +1,194 @@
+"""Report latency: a random mix of filters and edges, asked over HTTP of a reporter over millions of events.
+
+    make bench NAME=reports
+    .venv/bin/python -m benchmarks.reports --sizes 1000000,10000000 --requests 300
+
+See README.md beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from benchmarks import machine
+from benchmarks.fill import DAYS, fill
+from benchmarks.servers import postgres_server, reporter
+from eventpipeline.cli.output import console, print_table
+from eventpipeline.publisher.ledger import Latency
+
+_BYTES_AN_EVENT = 2500
+"""On disk while a store is filled: the row, its key, the log of both, and what rebuilding the rollups sorts."""
+_BAR_MS, _BAR_EVENTS = 20.0, 10_000_000
+_FIRST = date(2026, 1, 1)
+_WARM_UP = 20
+
+Parameters = dict[str, str]
+
+
+class Questions:
+    """Random filters and edges, seeded."""
+
+    def __init__(self, seed: int, campaigns: int) -> None:
+        self._random = random.Random(seed)
+        self._campaigns = campaigns
+
+    def window(self, longest: timedelta = timedelta(days=DAYS)) -> Parameters:
+        """From any microsecond to any other; one in five is open at one end or both."""
+        start = self._instant()
+        end = min(start + self._random.random() * longest, self._instant(last=True))
+        window = {"from": start.isoformat(), "to": max(end, start + timedelta(seconds=1)).isoformat()}
+        if longest >= timedelta(days=DAYS) and self._random.random() < 0.2:
+            for name in self._random.choice((("from",), ("to",), ("from", "to"))):
+                del window[name]
+        return window
+
+    def _instant(self, *, last: bool = False) -> datetime:
+        whole = timedelta(days=DAYS)
+        return datetime(_FIRST.year, _FIRST.month, _FIRST.day, tzinfo=UTC) + (
+            whole if last else self._random.random() * whole
+        )
+
+    def _one_of(self, name: str, *values: str) -> Parameters:
+        """A filter in half of the questions."""
+        return {name: self._random.choice(values)} if self._random.random() < 0.5 else {}
+
+    def events(self) -> Parameters:
+        return {
+            **self.window(),
+            **self._one_of("source", "facebook", "tiktok"),
+            **self._one_of("funnelStage", "top", "bottom"),
+            **self._one_of("eventType", "ad.view", "video.view", "purchase", "checkout.complete"),
+        }
+
+    def events_by_time(self) -> Parameters:
+        return self.events() | {"interval": self._random.choice(("hour", "day"))}
+
+    def events_by_minute(self) -> Parameters:
+        return self.events() | self.window(timedelta(days=1)) | {"interval": "minute"}
+
+    def revenue(self) -> Parameters:
+        return {**self.window(), **self._one_of("source", "facebook", "tiktok")}
+
+    def revenue_by_time(self) -> Parameters:
+        return self.revenue() | {"interval": self._random.choice(("hour", "day"))}
+
+    def revenue_by_campaign(self) -> Parameters:
+        return self.revenue() | {"groupBy": "campaign"}
+
+    def revenue_of_campaign(self) -> Parameters:
+        return self.revenue() | {"campaignId": f"campaign {self._random.randrange(self._campaigns)}"}
+
+    def demographics(self) -> Parameters:
+        return {**self.window(), **self._one_of("source", "facebook", "tiktok")}
+
+    def every(self) -> dict[str, tuple[str, Callable[[], Parameters]]]:
+        return {
+            "events": ("events", self.events),
+            "events, by hour or day": ("events", self.events_by_time),
+            "events, by minute of a day": ("events", self.events_by_minute),
+            "revenue": ("revenue", self.revenue),
+            "revenue, by hour or day": ("revenue", self.revenue_by_time),
+            "revenue, by campaign": ("revenue", self.revenue_by_campaign),
+            "revenue, of one campaign": ("revenue", self.revenue_of_campaign),
+            "demographics": ("demographics", self.demographics),
+        }
+
+
+def measure(address: str, requests: int, seed: int, campaigns: int) -> dict[str, Any]:
+    """Milliseconds of each kind of report, one request after the other over one connection, the kinds in turn."""
+    every = Questions(seed, campaigns).every()
+    seconds: dict[str, list[float]] = {name: [] for name in every}
+    with httpx2.Client(base_url=address, timeout=60.0, trust_env=False) as client:
+        for number in range(_WARM_UP + requests):
+            for name, (report, question) in every.items():
+                parameters = question()
+                started = time.perf_counter()
+                response = client.get(f"/reports/{report}", params=parameters)
+                taken = time.perf_counter() - started
+                if response.status_code != 200:
+                    raise RuntimeError(f"{report} {parameters}: {response.status_code} {response.text}")
+                if number >= _WARM_UP:
+                    seconds[name].append(taken)
+    return {name: _milliseconds(taken) for name, taken in seconds.items()}
+
+
+def _milliseconds(seconds: list[float]) -> dict[str, float]:
+    latency = Latency.of(seconds)
+    return {"p50_ms": round(latency.p50 * 1000, 2), "p99_ms": round(latency.p99 * 1000, 2)}
+
+
+def of_size(events: int, wanted: argparse.Namespace) -> dict[str, Any]:
+    """A store of so many events, filled and asked. Raises RuntimeError where the disk is too small."""
+    free = shutil.disk_usage(wanted.folder).free
+    if free < 2 * events * _BYTES_AN_EVENT:
+        raise RuntimeError(
+            f"{events:,} events need {2 * events * _BYTES_AN_EVENT / 1e9:.0f} GB free in {wanted.folder}"
+        )
+    with tempfile.TemporaryDirectory(prefix="eventpipeline-reports-", dir=wanted.folder) as name:
+        folder = Path(name)
+        with postgres_server(folder) as database:
+            started = time.monotonic()
+            fill(database, events, _FIRST, users=max(events // 10, 1), campaigns=wanted.campaigns)
+            filled = time.monotonic() - started
+            with reporter(database, folder) as address:
+                load = machine.load_average()
+                measured = measure(address, wanted.requests, wanted.seed, wanted.campaigns)
+    return {"fill_seconds": round(filled, 1), "load_average": load, "reports": measured}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code: 0 where every report is under the bar at every size up to its own, 1 where not."""
+    parser = argparse.ArgumentParser(prog="benchmarks.reports", description=(__doc__ or "").splitlines()[0])
+    environ = os.environ.get
+    parser.add_argument("--sizes", default=environ("REPORTS_SIZES", f"1000000,{_BAR_EVENTS}"), help="events, by commas")
+    parser.add_argument("--requests", type=int, default=int(environ("REPORTS_REQUESTS", "300")), help="of each kind")
+    parser.add_argument("--campaigns", type=int, default=int(environ("REPORTS_CAMPAIGNS", "500")))
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--folder", default=environ("REPORTS_FOLDER", "/var/tmp"))
+    wanted = parser.parse_args(arguments)
+    sizes = [int(size) for size in wanted.sizes.split(",")]
+    measured = {size: of_size(size, wanted) for size in sizes}
+    names = list(measured[sizes[0]]["reports"])
+    rows = [
+        (
+            name,
+            *(
+                f"{one['reports'][name]['p50_ms']:.1f} / {one['reports'][name]['p99_ms']:.1f}"
+                for one in measured.values()
+            ),
+        )
+        for name in names
+    ]
+    print_table("Reports over HTTP, p50 / p99 in ms", ("", *(f"{size:,} events" for size in sizes)), rows)
+    conditions = {
+        "requests": wanted.requests, "days": DAYS, "campaigns": wanted.campaigns, "seed": wanted.seed,
+        "file_system": machine.file_system(Path(wanted.folder)),
+    }  # fmt: skip
+    slow = [
+        f"{name} at {size:,} events: p99 {one['reports'][name]['p99_ms']} ms"
+        for size, one in measured.items() if size <= _BAR_EVENTS
+        for name in names if one["reports"][name]["p99_ms"] >= _BAR_MS
+    ]  # fmt: skip
+    for line in slow:
+        console.print(f"over the bar of {_BAR_MS:g} ms: {line}", markup=False)
+    about = {"machine": machine.machine(), "versions": machine.versions(), "conditions": conditions}
+    document = {"benchmark": "reports", "ok": not slow, "failures": slow, "sizes": measured, **about}
+    print(json.dumps(document), flush=True)
+    return 1 if slow else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
