@@ -40,7 +40,7 @@ def test_the_parameters_are_those_of_the_contract() -> None:
     assert names == {
         "/reports/events": ["from", "to", "source", "format", "funnelStage", "eventType", "interval"],
         "/reports/revenue": ["from", "to", "source", "format", "campaignId", "groupBy", "limit", "interval"],
-        "/reports/demographics": ["from", "to", "source", "format"],
+        "/reports/demographics": ["from", "to", "source", "format", "exact"],
     }
 
 

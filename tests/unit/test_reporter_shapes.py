@@ -97,7 +97,7 @@ def test_buckets_fill_the_window(
 
 def test_too_many_buckets_are_refused() -> None:
     with pytest.raises(Problem, match="gives 10001 buckets, more than 10000"):
-        times.bucket_starts(Window(), Span(NOON, NOON + 10_000 * MINUTE), "minute")
+        times.bucket_starts(Window(), Span(NOON, NOON + 10_000 * STEPS["minute"]), "minute")
 
 
 @pytest.mark.parametrize(
