@@ -68,6 +68,7 @@ def judge(database_url: str, sent: Path, ledger: Ledger, reported: Verdict) -> J
         dead = _row(connection, "dead_after_accepted")
         minutes = _row(connection, "minutes")
         demographics = _row(connection, "demographics")
+        users = _row(connection, "users")
         stored = _row(connection, "stored")
     differences = [
         *_said(lost[0], "events that were answered 202 are no row"),
@@ -75,12 +76,13 @@ def judge(database_url: str, sent: Path, ledger: Ledger, reported: Verdict) -> J
         *_said(invented[0], "rows are of events that were not sent, or whose request was refused for good"),
         *_said(altered[0], "rows differ from what was sent"),
         *_said(dead[0], "dead letters are of valid events"),
-        *_said(minutes[0], "events are rows but missing in the rollup by minute"),
-        *_said(minutes[1], "events are in the rollup by minute beyond their rows"),
-        *_said(minutes[2], "lines of the rollup by minute have wrong sums"),
+        *_said(minutes[0], "events are rows but missing in the rollup of events"),
+        *_said(minutes[1], "events are in the rollup of events beyond their rows"),
+        *_said(minutes[2], "lines of the rollup of events have wrong sums"),
         *_said(demographics[0], "values are missing in the rollup of demographics"),
         *_said(demographics[1], "values are in the rollup of demographics beyond the rows"),
         *_said(demographics[2], "lines of the rollup of demographics have wrong sums"),
+        *_said(users[0], "registers of the sketches of users are not what the rows make them"),
         *(f"The reports: {difference}" for difference in reported.differences),
     ]
     counted = {
@@ -88,7 +90,7 @@ def judge(database_url: str, sent: Path, ledger: Ledger, reported: Verdict) -> J
         "doubled": max(doubled[0] + minutes[1], reported.doubled) or min(demographics[1], 1),
         "invented": max(invented[0], reported.invented),
     }
-    unexplained = altered[0] + dead[0] + minutes[2] + demographics[2]
+    unexplained = altered[0] + dead[0] + minutes[2] + demographics[2] + users[0]
     if not any(counted.values()):
         unexplained += len(reported.differences)
     totals = ledger.totals()

@@ -45,12 +45,14 @@ def no_unique_key() -> None:
 
 def rollup_outside_transaction() -> None:
     """The rows are committed first, and counted by a second statement."""
-    from eventpipeline.store import append, statements
+    from eventpipeline.store import append, rollups, statements
 
-    text = statements.statement("append")
-    uncounted = text.replace("FROM new\n    GROUP BY 1, 3, 4, 5", "FROM new WHERE false\n    GROUP BY 1, 3, 4, 5")
+    text = statements.statement("count")
+    uncounted = text.replace(
+        "FROM new\n        GROUP BY 1, 2, 3, 4", "FROM new WHERE false\n        GROUP BY 1, 2, 3, 4"
+    )
     assert uncounted != text
-    _replace_statement(append, {"append": uncounted})
+    _replace_statement(rollups, {"count": uncounted})
     appended = append.Appender.append
 
     async def append_and_count(self: Any, connection: Any, packed: bytes, requests: Any = ()) -> Any:
@@ -69,17 +71,18 @@ def _replace_statement(module: Any, changed: dict[str, str]) -> None:
 
 
 _COUNT = """
-INSERT INTO rollup_minute AS r (minute, source, funnel_stage, event_type, currency,
+INSERT INTO rollup_events AS r (step, start, source, funnel_stage, event_type, currency,
                                 events, transactions, amounts, revenue)
-SELECT date_trunc('minute', e."timestamp"), e.source, e.funnel_stage, e.event_type, NULL,
+SELECT step, date_trunc(step, e."timestamp", 'UTC'), e.source, e.funnel_stage, e.event_type, NULL,
        count(*), count(*) FILTER (WHERE e.transaction), count(e.amount), coalesce(sum(e.amount), 0)
 FROM events AS e
 JOIN jsonb_to_recordset(%(events)s) AS batch ("eventId" text, "timestamp" timestamptz, source text)
   ON batch."eventId" = e.event_id AND batch."timestamp" = e."timestamp" AND batch.source = e.source
+CROSS JOIN unnest(ARRAY['minute', 'hour', 'day']) AS step
 WHERE e.stored_at >= %(began)s
-GROUP BY 1, 2, 3, 4
-ORDER BY 1, 2, 3, 4
-ON CONFLICT (minute, source, funnel_stage, event_type, currency) DO UPDATE
+GROUP BY 1, 2, 3, 4, 5
+ORDER BY 1, 2, 3, 4, 5
+ON CONFLICT (step, start, source, funnel_stage, event_type, currency) DO UPDATE
 SET events = r.events + excluded.events, transactions = r.transactions + excluded.transactions,
     amounts = r.amounts + excluded.amounts, revenue = r.revenue + excluded.revenue
 """

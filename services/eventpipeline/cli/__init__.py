@@ -37,6 +37,7 @@ _COMMANDS = {
         "collector": ("services:collector", "Take the events of one source from the stream into Postgres."),
         "reporter": ("services:reporter", "Answer reports over HTTP."),
         "migrate": ("database:migrate", "Bring the database to this release's schema."),
+        "rollups": ("rollups:app", "Compare what reports are made of with the events, or make it anew."),
         "maintain": ("database:maintain", "Make partitions ahead, and drop what is past the retention."),
     },
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from eventpipeline import resource
 from eventpipeline.cli.output import CommandError, console
+from eventpipeline.sources import BUILT_IN, Source, load
 from eventpipeline.spec import EventPipeline
 
 if TYPE_CHECKING:  # what runs a pipeline is not in the image, whose commands read a file too
@@ -26,6 +27,12 @@ def pipeline_of(file: Path | None, name: str | None = None) -> EventPipeline:
         names = ", ".join(pipeline.metadata.name for pipeline in pipelines)
         raise CommandError(f"{file} holds the pipelines {names}; choose one with --name")
     return chosen[0]
+
+
+def known_sources(file: Path | None) -> dict[str, Source]:
+    """The sources that are built in, and those that the pipeline in `file` declares. Raises CommandError."""
+    declared = pipeline_of(file).spec.declarations
+    return {source.name: source for source in load([*BUILT_IN, *declared], declared)}
 
 
 def tell(event: Event) -> None:

@@ -14,12 +14,12 @@ from cyclopts import Parameter
 
 from eventpipeline.cli.connection import DATA_DIR, live_run
 from eventpipeline.cli.output import CommandError, OutputFormat, console, fail, print_json, print_table
-from eventpipeline.cli.pipeline import pipeline_of
+from eventpipeline.cli.pipeline import known_sources
 from eventpipeline.collector.batches import BatchStore
 from eventpipeline.collector.metrics import CollectorMetrics
 from eventpipeline.collector.replay import Replayed, Show, replay_events, replay_letters
 from eventpipeline.settings import StreamSettings
-from eventpipeline.sources import BUILT_IN, Source, load
+from eventpipeline.sources import Source
 from eventpipeline.store import StoreError
 from eventpipeline.store.pool import Pool, open_pool
 from eventpipeline.stream import Stream, StreamError
@@ -72,7 +72,7 @@ def replay(
         start, end = _instant("--from", from_), _instant("--to", to) or datetime.now(UTC)
         if start and start >= end:
             raise CommandError("--to must be later than --from")
-        known = _known(file)
+        known = known_sources(file)
         if source is not None and source not in known:
             raise CommandError(f"--source {source}: there are {', '.join(known)}; others are declared in a --file")
         nats, database = _addresses(nats_url, database_url, data_dir)
@@ -147,12 +147,6 @@ async def _replay(
     finally:
         await stream.close()
         await pool.close()
-
-
-def _known(file: Path | None) -> dict[str, Source]:
-    """The sources that are built in, and those that `file` declares."""
-    declared = pipeline_of(file).spec.declarations
-    return {source.name: source for source in load([*BUILT_IN, *declared], declared)}
 
 
 def _store(declared: Source, pool: Pool) -> BatchStore:

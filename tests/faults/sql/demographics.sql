@@ -1,10 +1,11 @@
--- The rollup of demographics against the rows: values that are missing in it, values too many, lines with wrong sums.
+-- The rollup of demographics against the rows, by minute, hour and day: values that are missing in it, values too many,
+-- lines with wrong sums. Where a row of the rollup does not keep all of its values, its events together are compared.
 WITH event AS (
-    SELECT date_trunc('hour', "timestamp") AS hour, source, funnel_stage = 'top' AS is_top,
+    SELECT date_trunc('minute', "timestamp") AS minute, source, funnel_stage = 'top' AS is_top,
            data -> 'user' AS u, data -> 'engagement' AS e
     FROM events
 ), value AS (
-    SELECT hour, source, d.dimension, d.value, d.number
+    SELECT minute, source, d.dimension, d.value, d.number
     FROM event
     CROSS JOIN LATERAL (VALUES
         ('ages', CASE width_bucket((u ->> 'age')::bigint, ARRAY[18, 25, 35, 45, 55, 65]::bigint[])
@@ -17,7 +18,7 @@ WITH event AS (
     ) AS d (dimension, value, number)
     WHERE source = 'facebook'
     UNION ALL
-    SELECT hour, source, d.dimension, d.value, d.number
+    SELECT minute, source, d.dimension, d.value, d.number
     FROM event
     CROSS JOIN LATERAL (VALUES
         (true, 'followers',
@@ -31,20 +32,48 @@ WITH event AS (
         (is_top, 'averagePercentageWatched', '', CASE WHEN is_top THEN (e ->> 'percentageWatched')::numeric END)
     ) AS d (here, dimension, value, number)
     WHERE source = 'tiktok' AND d.here
-), rows AS (
-    SELECT hour, source, dimension, value, count(*) AS events, sum(number) AS total FROM value GROUP BY 1, 2, 3, 4
-), rollup AS (
-    SELECT hour, source, dimension, value, sum(events) AS events, sum(total) AS total
-    FROM (
-        SELECT hour, source, dimension, value, events, total FROM rollup_demographics_hour
-        UNION ALL
-        SELECT hour, source, dimension, each.value, each.events, each.total
-        FROM rollup_demographics_batch AS batch
-        CROSS JOIN LATERAL unnest(batch.value, batch.events, batch.total) AS each (value, events, total)
-    ) AS part
+), by_minute AS (
+    SELECT minute, source, dimension, value, count(*) AS events, sum(number) AS total
+    FROM value
+    WHERE value IS NOT NULL
     GROUP BY 1, 2, 3, 4
+), steps AS (
+    SELECT unnest(ARRAY['minute', 'hour', 'day']) AS step
+), part AS (
+    SELECT step, start, source, dimension, each.value, each.events, each.total
+    FROM rollup_dimensions AS r
+    CROSS JOIN LATERAL unnest(r.value, r.events, r.total) AS each (value, events, total)
+    UNION ALL
+    SELECT step, start, source, dimension, NULL, beyond, 0 FROM rollup_dimensions WHERE beyond > 0
+    UNION ALL
+    SELECT step, date_trunc(step, each.minute), batch.source, batch.dimension, each.value,
+           coalesce(each.events, 1), coalesce(each.total, 0)
+    FROM rollup_dimensions_batch AS batch
+    CROSS JOIN LATERAL unnest(batch.minute, batch.value, batch.events, batch.total)
+        AS each (minute, value, events, total)
+    CROSS JOIN steps
+), partly AS (
+    SELECT step, start, source, dimension FROM part WHERE value IS NULL
+), rows AS (
+    SELECT step, start, source, dimension, value, sum(events) AS events, sum(total) AS total
+    FROM (
+        SELECT step, date_trunc(step, minute) AS start, source, dimension,
+               CASE WHEN (step, date_trunc(step, minute), source, dimension) NOT IN (SELECT * FROM partly)
+                    THEN value ELSE '' END AS value,
+               events, total
+        FROM by_minute CROSS JOIN steps
+    ) AS counted
+    GROUP BY 1, 2, 3, 4, 5
+), rollup AS (
+    SELECT step, start, source, dimension, value, sum(events) AS events, sum(total) AS total
+    FROM (
+        SELECT step, start, source, dimension, events, total,
+               CASE WHEN (step, start, source, dimension) NOT IN (SELECT * FROM partly) THEN value ELSE '' END AS value
+        FROM part
+    ) AS known
+    GROUP BY 1, 2, 3, 4, 5
 )
 SELECT sum(greatest(coalesce(rows.events, 0) - coalesce(rollup.events, 0), 0)),
        sum(greatest(coalesce(rollup.events, 0) - coalesce(rows.events, 0), 0)),
        count(*) FILTER (WHERE rows.events = rollup.events AND rows.total IS DISTINCT FROM rollup.total)
-FROM rows FULL JOIN rollup USING (hour, source, dimension, value)
+FROM rows FULL JOIN rollup USING (step, start, source, dimension, value)
