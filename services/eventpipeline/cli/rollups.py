@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from eventpipeline.cli.connection import DATA_DIR
+from eventpipeline.cli.connection import DATA_DIR, live_run
 from eventpipeline.cli.output import CommandError, OutputFormat, fail, print_json
 from eventpipeline.cli.pipeline import known_sources
 from eventpipeline.store import StoreError
@@ -90,9 +90,7 @@ def rebuild(*, file: File = None, database_url: str | None = None, data_dir: Pat
 
 
 def _database(database_url: str | None, data_dir: Path) -> str:
-    from eventpipeline.local.datadir import DataDir
-
-    run = DataDir(data_dir).live_run() if data_dir.exists() else None
+    run = live_run(data_dir)
     found = database_url or (run.database_url if run else os.environ.get("DATABASE_URL"))
     if not found:
         raise CommandError(f"no pipeline runs from {data_dir}; give --data-dir or --database-url")
