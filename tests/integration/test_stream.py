@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import sys
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -200,6 +201,13 @@ async def test_a_server_that_stands_still_is_not_handed_more_and_more(shared_nat
             tries = (stream.publish("facebook", bytes(MIB // 2), {}, 1.0) for _ in range(128))
             answers = await asyncio.gather(*tries, return_exceptions=True)
             assert {type(answer) for answer in answers} == {StreamUnavailable}
+            message = bytes(MIB)
+            references = sys.getrefcount(message)
+            task = asyncio.create_task(stream.publish("facebook", message, {}, 0.1))
+            await asyncio.wait((task,))
+            assert isinstance(task.exception(), StreamUnavailable)
+            del task
+            assert sys.getrefcount(message) == references, "it is gone with its task, and waits for no collection"
             proxy.set(Mode.OPEN)
             await takes(stream)
             async with jetstream(shared_nats) as context:

@@ -23,7 +23,15 @@ class StreamFull(StreamUnavailable):
 
 
 def unavailable(error: BaseException) -> StreamUnavailable:
-    """An error of the client as ours."""
+    """An error of the client as ours.
+
+    `error` loses its traceback, as does what led to it. Where `asyncio.timeout` ended, it leads to the task that has
+    the error: whatever its frames hold, such as the message, would stay until a collection, which are rare here.
+    """
+    led: BaseException | None = error
+    while led:
+        led.__traceback__ = None
+        led = led.__cause__ or led.__context__
     if isinstance(error, ServiceUnavailableError) and not error.description:
         return StreamUnavailable("JetStream is off at this NATS, or its servers have no leader at the moment")
     return StreamUnavailable(f"JetStream did not answer: {str(error) or type(error).__name__}")
