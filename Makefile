@@ -8,11 +8,13 @@ NAME ?= drill
 PIPELINES ?= 200
 FAULTS_SEED ?= 1
 FAULTS_SECONDS ?= 1800
+FUZZ_SEED ?=
+FUZZ_SECONDS ?= 600
 FULL := PYTHONPATH=tests:tests/e2e $(BIN)/python -m full
 LOCK_FLAGS := --universal --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check unit integration e2e e2e-full faults generate bench format lock clean
+.PHONY: help install demo test check unit integration e2e e2e-full faults fuzz generate bench format lock clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z0-9 -]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +42,9 @@ e2e-full: $(VENV)/.developed ## what takes too long for CI: faults of pods under
 
 faults: $(VENV)/.developed tools ## half an hour of faults; every event must be counted once (FAULTS_SEED=1 FAULTS_SECONDS=1800)
 	@PYTHONPATH=tests $(BIN)/python -m faults --seed $(FAULTS_SEED) --seconds $(FAULTS_SECONDS) --gates --document docs/guarantees.md
+
+fuzz: $(VENV)/.developed ## ten minutes of requests that nobody should send, to every endpoint (FUZZ_SECONDS=600 FUZZ_SEED=)
+	@PYTHONPATH=tests $(BIN)/python -m fuzz --seconds $(FUZZ_SECONDS) $(if $(FUZZ_SEED),--seed $(FUZZ_SEED))
 
 generate: $(VENV)/.developed ## write every generated file anew
 	$(BIN)/python scripts/generate.py

@@ -50,6 +50,7 @@ TIERS = {
     "integration": Tier((_pytest("integration", *_SIDE_BY_SIDE),), budget_minutes=7),
     "e2e": Tier((_pytest("e2e", "-m", "not node", *_SIDE_BY_SIDE), _pytest("e2e", "-m", "node")), budget_minutes=20),
     "faults": Tier((_pytest("faults"),), budget_minutes=5),
+    "fuzz": Tier((_pytest("fuzz"),), budget_minutes=1),
 }
 
 
@@ -59,7 +60,7 @@ def main(names: list[str]) -> int:
         print(f"there is no tier {', '.join(unknown)}; there are {', '.join(TIERS)}", file=sys.stderr)
         return 2
     results = [(name, *_run(name, TIERS[name])) for name in names or TIERS]
-    if {"unit", "integration", "e2e", "faults"} & {name for name, *_ in results}:
+    if {"unit", "integration", "e2e", "faults", "fuzz"} & {name for name, *_ in results}:
         _print_coverage()
     print()
     for name, passed, seconds in results:

@@ -187,6 +187,8 @@ def _validator(schema: CoreSchema, *, exact: bool) -> SchemaValidator:
 # them are commas.
 _OF_NUMBERS = b"0123456789+-."
 _SHAPE = bytes.maketrans(b"E[]{}: \t\r\n", b"e,,,,,,,,,")
+UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises of a text that is not what it is to be: a string that is not UTF-8 is no MsgspecError."""
 _LARGE_EXPONENT = re.compile(rb"[eE][+-]?[0-9]{3,}[,\]}\s]")
 
 
@@ -208,7 +210,7 @@ class EventValidator:
             return False
         if b",e," in packed.translate(_SHAPE, _OF_NUMBERS) and _LARGE_EXPONENT.search(packed):
             return False
-        with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        with contextlib.suppress(*UNREADABLE):
             self._decode(packed)
             return True
         # Some event has a member that its source does not name, which is allowed, or a fault.
@@ -244,7 +246,7 @@ class _SourceOf(msgspec.Struct):
 
 
 source_of: Callable[[Any], _SourceOf] = msgspec.json.Decoder(_SourceOf).decode
-"""The source that an event names, read without parsing the rest; raises msgspec.MsgspecError or RecursionError."""
+"""The source that an event names, read without parsing the rest; raises one of UNREADABLE."""
 
 
 def fault_without_source(event: bytes, known: Collection[str]) -> Rejection:

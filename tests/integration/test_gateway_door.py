@@ -13,12 +13,15 @@ from typing import Any
 
 import httpx2
 import pytest
+import yaml
 from standardwebhooks import Webhook
 
 from declared import WEBSHOP, order
 from eventpipeline.authentication import Authentication, KeyRef, RateLimit
 from eventpipeline.signatures import read_key, signed
+from eventpipeline.spec import EventPipeline
 from gateways import Gateway, running_gateway, taken_from
+from platforms import CONVERSIONS, FILE, LEADGEN, PUBLISHED
 from samples import event, text
 from servers import wait_for
 
@@ -327,3 +330,41 @@ def test_keys_may_be_in_the_environment(tmp_path: Path, shared_nats: str) -> Non
             "/webhook/facebook", content=sent, headers={"content-type": "application/json", **headers}
         )
         assert answer.status_code == 200
+
+
+NOT_UTF8 = "me\udcfct\udca0"
+"""Bytes that are no UTF-8, in each place that is read before an event is validated."""
+
+
+@pytest.mark.parametrize("path", ["anyone", "events"])
+@pytest.mark.parametrize(
+    "form", ["application/json", "application/cloudevents+json", "application/cloudevents-batch+json"]
+)
+@pytest.mark.parametrize(
+    "member", ["source", "type", "eventType", "id", "specversion", pytest.param(NOT_UTF8, id="a name")]
+)
+def test_texts_that_are_not_utf8_are_refused_wherever_they_stand(door: Door, path: str, form: str, member: str) -> None:
+    made = order("odd") | {
+        "source": "anyone",
+        "specversion": "1.0",
+        "type": "order.paid",
+        "id": "odd",
+        member: NOT_UTF8,
+    }
+    one = json.dumps(made, ensure_ascii=False).encode("utf-8", "surrogateescape")
+    answer = door.post(path, b"[" + one + b"]" if "batch" in form else one, {"content-type": form})
+    assert answer.status_code in (202, 422), answer.text
+
+
+def test_a_mapped_body_that_is_not_utf8_is_refused(shared_nats: str, tmp_path: Path) -> None:
+    declarations = EventPipeline.model_validate(yaml.safe_load(FILE.read_text())).spec.declarations
+    shared = {"declarations": declarations, "stream_prefix": "odd-", "stream_bytes": 2**24, "dead_bytes": 2**24}
+    with running_gateway(tmp_path, shared_nats, sources=tuple(declarations), **shared) as gateway:
+        for source, text_ in (("meta-leads", LEADGEN), ("tiktok-account", PUBLISHED), ("conversions", CONVERSIONS)):
+            sent = text_.encode()
+            for at in range(0, len(sent), 7):
+                odd = sent[:at] + b"\xfc" + sent[at + 1 :]
+                answer = gateway.client.post(
+                    f"/webhook/{source}", content=odd, headers={"content-type": "application/json"}
+                )
+                assert answer.status_code in (202, 400, 422), (odd, answer.text)

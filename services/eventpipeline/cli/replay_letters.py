@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import httpx2
-import msgspec
 from cyclopts import Parameter
 
 from eventpipeline.cli.connection import DATA_DIR, delete, gateway_url, get, reporter_url
 from eventpipeline.cli.letters import ALL, Selected, identities, letter, payload
 from eventpipeline.cli.output import CommandError, OutputFormat, console, fail, print_json, print_table
 from eventpipeline.cli.publish import SignatureKind, signer
-from eventpipeline.events import EventValidator, fault_without_source, source_of
+from eventpipeline.events import UNREADABLE, EventValidator, fault_without_source, source_of
 from eventpipeline.mend import MendError, Mending
 from eventpipeline.sources import BUILT_IN, load
 
@@ -182,7 +181,7 @@ class _Replay:
 def _source_name(event: bytes) -> str | None:
     try:
         return source_of(event).source
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return None
 
 

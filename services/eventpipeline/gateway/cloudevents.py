@@ -12,7 +12,6 @@ The source is that of the path. On the path of all sources it is the attribute `
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from eventpipeline.events import Reason, Rejection
+from eventpipeline.events import UNREADABLE, Reason, Rejection
 from eventpipeline.problems import Problem
 from eventpipeline.sources import FunnelStage, Source
 
@@ -105,7 +104,7 @@ class Translator:
     def _event(self, text: bytes, source: str | None) -> bytes | Rejection:
         try:
             event = _read(text)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             reason: Reason = "missing_field" if "missing required" in str(error) else "invalid_value"
             return _rejection(reason, [], f"is no CloudEvent in JSON: {error}")
         name = source or event.source
@@ -149,7 +148,7 @@ def _data(event: _Attributes) -> bytes | str:
         try:
             data = base64.b64decode(event.data_base64, validate=True).strip()
             msgspec.json.decode(data, type=msgspec.Raw)
-        except (binascii.Error, ValueError, msgspec.MsgspecError, RecursionError):
+        except (*UNREADABLE, ValueError):
             return "is no JSON in base64"
     if not data.startswith(b"{"):
         return "must be an object"

@@ -16,11 +16,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from starlette.datastructures import Headers, QueryParams
 
 from eventpipeline.authentication import Authentication, Bearer, Meta, RateLimit, TikTok
-from eventpipeline.events import source_of
+from eventpipeline.events import UNREADABLE, source_of
 from eventpipeline.gateway.metrics import GatewayMetrics
 from eventpipeline.gateway.rates import Buckets
 from eventpipeline.keys import KeyRing, KeysMissing
@@ -59,7 +58,7 @@ class Visitor:
 def _sources_in(events: Iterable[Any]) -> set[str]:
     found = set()
     for event in events:
-        with contextlib.suppress(msgspec.MsgspecError, RecursionError):
+        with contextlib.suppress(*UNREADABLE):
             found.add(source_of(event).source)
     return found
 

@@ -19,6 +19,7 @@ import msgspec
 from eventpipeline import envelope
 from eventpipeline.envelope import PACKED_BYTES, REASON_HEADER, RequestRun
 from eventpipeline.events import (
+    UNREADABLE,
     EventValidator,
     Reason,
     Rejection,
@@ -133,7 +134,7 @@ class _Request:
                 name = source_of(event).source
                 packs = plain if fits_fast_path(length) else large
                 pack = packs[name]
-            except (msgspec.MsgspecError, KeyError, RecursionError):
+            except (*UNREADABLE, KeyError):
                 fault = self._faults.get(index)
                 text = fault.text if fault else bytes(event)
                 self._reject(index, text, fault.rejection if fault else fault_without_source(text, validators))

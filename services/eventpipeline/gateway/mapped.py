@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from eventpipeline.events import Reason, Rejection
+from eventpipeline.events import UNREADABLE, Reason, Rejection
 from eventpipeline.gateway.cloudevents import Fault
 from eventpipeline.sources import FunnelStage, Source
 from eventpipeline.sources.mapping import BodyMapping
@@ -60,7 +60,7 @@ class Mapper:
         steps = [step for step in self._mapping.events.split("/") if step]
         try:
             yield from _at(body, steps)
-        except (msgspec.MsgspecError, KeyError, RecursionError):
+        except (*UNREADABLE, KeyError):
             yield body
 
     def _event(self, text: bytes) -> bytes:
@@ -88,7 +88,7 @@ class Mapper:
     def _raw(self, text: bytes, pointer: str) -> bytes:
         try:
             return next(_at(text, pointer.strip("/").split("/")))
-        except (msgspec.MsgspecError, KeyError, RecursionError):
+        except (*UNREADABLE, KeyError):
             raise _Wrong("missing_field", pointer, "is missing") from None
 
     def _string(self, text: bytes, pointer: str) -> str:
@@ -98,7 +98,7 @@ class Mapper:
             raise _Wrong("wrong_type", pointer, "must be a string or a whole number")
         try:
             return found.decode() if found.isdigit() else _text(found)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             raise _Wrong("invalid_value", pointer, "is no string in UTF-8") from None
 
     def _moment(self, text: bytes) -> str:
@@ -137,7 +137,7 @@ def _changed(text: bytes, pointer: str, change: Any) -> bytes:
     first, _, rest = pointer.strip("/").partition("/")
     try:
         members = _members(text)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return text
     if first not in members:
         return text
@@ -151,7 +151,7 @@ def _unpacked(text: bytes) -> bytes:
     try:
         inner = _text(text).encode()
         return bytes(msgspec.json.decode(inner, type=msgspec.Raw)).strip()
-    except (msgspec.MsgspecError, RecursionError, UnicodeEncodeError):
+    except (*UNREADABLE, UnicodeEncodeError):
         return text
 
 

@@ -1,0 +1,1 @@
+"""Requests that nobody should send, to every endpoint of gateway and reporter, in every mode: `make fuzz`."""
