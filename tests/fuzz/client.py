@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from fuzz.judge import faults
 from fuzz.requests import Wire, request
 
 _AT_ONCE = 6
+_UNFRAMED_SECONDS = 0.3
 _KEPT_FAULTS = 20
 
 
@@ -73,8 +75,11 @@ async def _exchanged(port: int, wire: Wire) -> bytes:
     try:
         writer.write(wire.raw())
         await writer.drain()
-        if not wire.framed:
-            writer.write_eof()
-        return await reader.read(-1)
+        if wire.framed:
+            return await reader.read(-1)
+        # The rest of it never comes, and the service would wait: the client leaves.
+        with contextlib.suppress(TimeoutError):
+            return await asyncio.wait_for(reader.read(-1), _UNFRAMED_SECONDS)
+        return b""
     finally:
         writer.close()

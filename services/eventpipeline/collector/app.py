@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 
@@ -17,6 +18,15 @@ from eventpipeline.sources import load
 from eventpipeline.store.pool import check, open_pool
 from eventpipeline.stream import Stream
 from eventpipeline.telemetry import Health, RequestMiddleware, configure_logging, new_registry, routes
+
+
+def create_app(registry: CollectorRegistry, health: Health) -> Starlette:
+    """The application, which only shows how the collector is."""
+    return Starlette(
+        routes=routes(health, registry),
+        middleware=[Middleware(RequestMiddleware, health=health)],
+        exception_handlers=HANDLERS,
+    )
 
 
 async def run(settings: CollectorSettings) -> None:
@@ -35,11 +45,7 @@ async def run(settings: CollectorSettings) -> None:
 
     health.require("store", store_check)
     health.require("stream", stream.check)
-    app = Starlette(
-        routes=routes(health, registry),
-        middleware=[Middleware(RequestMiddleware, health=health)],
-        exception_handlers=HANDLERS,
-    )
+    app = create_app(registry, health)
     collector = Collector(source, stream, store, metrics, health, batch_bytes=settings.batch_bytes)
     stream.start()
     await pool.open(wait=False)
