@@ -88,7 +88,7 @@ async def _there_and_back(pipeline: Pipeline) -> dict[str, float]:
 
         url = await PodWatch(pipeline, client).database_url()
         with psycopg.connect(url) as connection:
-            connection.execute("DROP TABLE events, rollup_minute, dead_letters CASCADE")
+            connection.execute("DROP TABLE events, rollup_events, dead_letters CASCADE")
         assert (await reporter.get(REPORTS[0])).status_code != 200, "nothing is left to report"
 
         told, took["restore"] = await _job(pipeline, "restore")
