@@ -6,8 +6,12 @@ import asyncio
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import httpx2
@@ -44,10 +48,14 @@ async def test_what_was_backed_up_and_what_came_since_are_there_again(tmp_path: 
     options = Options(tmp_path / "data", port_offset=free_offset())
     async with running(PIPELINE, options) as run, httpx2.AsyncClient(base_url=run.reporter_url, timeout=30) as client:
         await load(run, client, seed=1)
-        then = await reports(client)
-        for _ in range(3):
-            assert (await script(run, "backup", backups, KEEP="2"))[0] == 0
-            await asyncio.sleep(1.1)  # they are named after the second at which they begin
+        then, before = await reports(client), await Observer(client).observe()
+        # What the stream has taken by then and nobody has stored is in no backup.
+        with collectors_stopped(run):
+            late = await publish(run.gateway_url, Load(batches=2, rate=10.0, batch=(300, 600), seed=3))
+            for _ in range(3):
+                assert (await script(run, "backup", backups, KEEP="2"))[0] == 0
+                await asyncio.sleep(1.1)  # they are named after the second at which they begin
+        await Observer(client).observe_stored(late, before)
         kept = sorted(path.name for path in backups.iterdir())
         assert len(kept) == 2
         await load(run, client, seed=2)
@@ -63,8 +71,9 @@ async def test_what_was_backed_up_and_what_came_since_are_there_again(tmp_path: 
         status, told = await script(run, "restore", backups, BACKUP="latest")
         assert status == 0, told
         assert await reports(client) == then
-        since = told.split("eventpipeline replay ")[1].split()
-        assert since == ["--from", kept[-1].removesuffix(".dump")]
+        since = told.split("eventpipeline replay ")[1].splitlines()[0].split()
+        began = datetime.fromisoformat(kept[-1].removesuffix(".dump"))
+        assert since == ["--from", f"{began - timedelta(hours=1):%Y-%m-%dT%H:%M:%SZ}"]
 
         addresses = ("--nats-url", run.nats_url, "--database-url", run.database_url, "--output", "json")
         argv = [sys.executable, "-m", "eventpipeline", "replay", *since, *addresses]
@@ -73,6 +82,18 @@ async def test_what_was_backed_up_and_what_came_since_are_there_again(tmp_path: 
         assert sum(one["new"] for one in json.loads(done.stdout)) > 0
         assert await reports(client) == now
         assert_consistent(run.database_url)
+
+
+@contextmanager
+def collectors_stopped(run: Running) -> Iterator[None]:
+    pids = [pid for name, pid in run.pids().items() if name.endswith("-collector")]
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 async def load(run: Running, client: httpx2.AsyncClient, *, seed: int) -> None:

@@ -43,8 +43,9 @@ def replay(
     """Store again what the stream still has: the way back after the database was lost or restored.
 
     An event that is stored already is not counted again, so a replay may overlap with anything. Into an emptied
-    database (after `eventpipeline migrate`) it rebuilds the same reports; after a restore, begin at the time of the
-    backup. How far back the stream goes is spec.stream.retentionSeconds, space permitting.
+    database (after `eventpipeline migrate`) it rebuilds the same reports; after a restore, begin before the time of the
+    backup, by more than the collectors were behind then. How far back the stream goes is
+    spec.stream.retentionSeconds, space permitting.
 
     Parameters
     ----------

@@ -153,6 +153,9 @@ if [ ! -f "$file" ]; then
   exit 1
 fi
 pg_restore --dbname="$DATABASE_URL" --clean --if-exists --no-owner --single-transaction --exit-on-error "$file"
-time=${file#./}
-echo "restored $file; what came since is on the stream: eventpipeline replay --from ${time%.dump}"
+time=${file#./}; time=${time%.dump}
+# What the stream had taken before the backup, and collectors had not stored yet, is not in it.
+from=$(date -u -d "$time 1 hour ago" +%Y-%m-%dT%H:%M:%SZ)
+echo "restored $file; what it lacks is on the stream: eventpipeline replay --from $from"
+echo "That is right where the collectors were less than an hour behind at $time; else begin earlier, or leave --from away."
 {{ end }}
