@@ -25,7 +25,8 @@ import httpx2
 
 from benchmarks import machine
 from benchmarks.fill import DAYS, fill
-from benchmarks.servers import postgres_server, reporter
+from benchmarks.resources import Meter
+from benchmarks.servers import Server, postgres_server, reporter
 from eventpipeline.cli.output import console, print_table
 from eventpipeline.publisher.ledger import Latency
 
@@ -107,27 +108,38 @@ class Questions:
         }
 
 
-def measure(address: str, requests: int, seed: int, campaigns: int) -> dict[str, Any]:
-    """Milliseconds of each kind of report, one request after the other over one connection, the kinds in turn."""
-    every = Questions(seed, campaigns).every()
-    seconds: dict[str, list[float]] = {name: [] for name in every}
-    with httpx2.Client(base_url=address, timeout=60.0, trust_env=False) as client:
+def measure(service: Server, database: Server, requests: int, seed: int, campaigns: int) -> dict[str, Any]:
+    """Milliseconds and CPU of each kind of report, one request after the other over one connection."""
+    return {
+        name: _measured(service, database, requests, report, question)
+        for name, (report, question) in Questions(seed, campaigns).every().items()
+    }
+
+
+def _measured(
+    service: Server, database: Server, requests: int, report: str, question: Callable[[], Parameters]
+) -> dict[str, float]:
+    seconds = []
+    meter = Meter(lambda: {"reporter": service.pid, "postgres": database.pid}, trees=("postgres",))
+    with httpx2.Client(base_url=service.url, timeout=60.0, trust_env=False) as client:
         for number in range(_WARM_UP + requests):
-            for name, (report, question) in every.items():
-                parameters = question()
-                started = time.perf_counter()
-                response = client.get(f"/reports/{report}", params=parameters)
-                taken = time.perf_counter() - started
-                if response.status_code != 200:
-                    raise RuntimeError(f"{report} {parameters}: {response.status_code} {response.text}")
-                if number >= _WARM_UP:
-                    seconds[name].append(taken)
-    return {name: _milliseconds(taken) for name, taken in seconds.items()}
-
-
-def _milliseconds(seconds: list[float]) -> dict[str, float]:
-    latency = Latency.of(seconds)
-    return {"p50_ms": round(latency.p50 * 1000, 2), "p99_ms": round(latency.p99 * 1000, 2)}
+            if number == _WARM_UP:
+                meter.start()
+            parameters = question()
+            started = time.perf_counter()
+            response = client.get(f"/reports/{report}", params=parameters)
+            taken = time.perf_counter() - started
+            if response.status_code != 200:
+                raise RuntimeError(f"{report} {parameters}: {response.status_code} {response.text}")
+            if number >= _WARM_UP:
+                seconds.append(taken)
+    meter.sample()
+    latency, used = Latency.of(seconds), sum(meter.cpu_seconds().values())
+    return {
+        "p50_ms": round(latency.p50 * 1000, 2),
+        "p99_ms": round(latency.p99 * 1000, 2),
+        "cpu_ms": round(used / requests * 1000, 2),
+    }
 
 
 def of_size(events: int, wanted: argparse.Namespace) -> dict[str, Any]:
@@ -141,11 +153,11 @@ def of_size(events: int, wanted: argparse.Namespace) -> dict[str, Any]:
         folder = Path(name)
         with postgres_server(folder) as database:
             started = time.monotonic()
-            fill(database, events, _FIRST, users=max(events // 10, 1), campaigns=wanted.campaigns)
+            fill(database.url, events, _FIRST, users=max(events // 10, 1), campaigns=wanted.campaigns)
             filled = time.monotonic() - started
-            with reporter(database, folder) as address:
+            with reporter(database.url, folder) as service:
                 load = machine.load_average()
-                measured = measure(address, wanted.requests, wanted.seed, wanted.campaigns)
+                measured = measure(service, database, wanted.requests, wanted.seed, wanted.campaigns)
     return {"fill_seconds": round(filled, 1), "load_average": load, "reports": measured}
 
 
@@ -172,7 +184,7 @@ def main(arguments: Sequence[str]) -> int:
         )
         for name in names
     ]
-    print_table("Reports over HTTP, p50 / p99 in ms", ("", *(f"{size:,} events" for size in sizes)), rows)
+    print_table("Reports over HTTP, ms: p50 / p99 / CPU", ("", *(f"{size:,} events" for size in sizes)), rows)
     conditions = {
         "requests": wanted.requests, "days": DAYS, "campaigns": wanted.campaigns, "seed": wanted.seed,
         "file_system": machine.file_system(Path(wanted.folder)),

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
@@ -17,13 +18,22 @@ from benchmarks.ports import free_port
 from eventpipeline.local import postgres
 from eventpipeline.settings import ReporterSettings
 
+
+@dataclass(frozen=True)
+class Server:
+    """A process that listens: its URL and its pid."""
+
+    url: str
+    pid: int
+
+
 _START_SECONDS = 60.0
 _NO_STREAM = "nats://127.0.0.1:9"
 
 
 @contextmanager
-def postgres_server(folder: Path) -> Iterator[str]:
-    """A new Postgres in `folder`; yields its URL. Raises StartFailed, or TimeoutError where it does not come up."""
+def postgres_server(folder: Path) -> Iterator[Server]:
+    """A new Postgres in `folder`; yields it. Raises StartFailed, or TimeoutError where it does not come up."""
     cluster = postgres.open_cluster(folder / "postgres")
     cluster.initialise()
     port = free_port()
@@ -35,15 +45,15 @@ def postgres_server(folder: Path) -> Iterator[str]:
         )
     try:
         _wait(lambda: asyncio.run(program.ready(process.pid)), "Postgres")
-        yield cluster.url(port)
+        yield Server(cluster.url(port), process.pid)
     finally:
         process.send_signal(program.stop_signal)
         process.wait()
 
 
 @contextmanager
-def reporter(database_url: str, folder: Path) -> Iterator[str]:
-    """A reporter over the database, without a stream; yields its address. Raises TimeoutError."""
+def reporter(database_url: str, folder: Path) -> Iterator[Server]:
+    """A reporter over the database, without a stream; yields it. Raises TimeoutError."""
     port = free_port()
     settings = ReporterSettings(
         database_url=database_url, nats_url=_NO_STREAM, sources=("facebook", "tiktok"), host="127.0.0.1", port=port,
@@ -57,7 +67,7 @@ def reporter(database_url: str, folder: Path) -> Iterator[str]:
     address = f"http://127.0.0.1:{port}"
     try:
         _wait(lambda: _is_ready(address), "the reporter")
-        yield address
+        yield Server(address, process.pid)
     finally:
         process.terminate()
         process.wait()

@@ -70,10 +70,10 @@ def main(arguments: Sequence[str]) -> int:
     wanted = parser.parse_args(arguments)
     with (
         tempfile.TemporaryDirectory(prefix="eventpipeline-store-", dir=wanted.folder) as folder,
-        postgres_server(Path(folder)) as database,
+        postgres_server(Path(folder)) as server,
     ):
-        asyncio.run(_store(database, wanted.events))
-        with psycopg.connect(database, autocommit=True) as connection:
+        asyncio.run(_store(server.url, wanted.events))
+        with psycopg.connect(server.url, autocommit=True) as connection:
             connection.execute("VACUUM (ANALYZE)")
             measured = _measured(connection)
     rows = [(name, round(size, 1)) for part in ("parts", "columns", "rollups") for name, size in measured[part].items()]

@@ -49,7 +49,7 @@ class ReportEndpoints:
         with self._metrics.generating("demographics"):
             query = parse(DemographicsQuery, request, self._vocabulary)
             asked = [source for source in self._sources if query.source in (None, source.name)]
-            async with reports.snapshot(self._pool) as store:
+            async with reports.snapshot(self._pool, parallel=query.exact) as store:
                 report = await _demographics(store, query, asked)
             return report_response(
                 request, "demographics", query.format, report, lambda: tables.demographics_table(report)

@@ -137,11 +137,15 @@ _CAMPAIGNS = sql.SQL(statement("report_campaigns"))
 
 
 @contextlib.asynccontextmanager
-async def snapshot(pool: Pool) -> AsyncIterator[Connection]:
-    """A connection on which all statements see the store as it is at the first of them."""
+async def snapshot(pool: Pool, *, parallel: bool = False) -> AsyncIterator[Connection]:
+    """A connection on which all statements see the store as it is at the first of them.
+
+    `parallel` is for those that count events: to start workers takes longer than what rollups answer.
+    """
     try:
         async with connection(pool) as opened, opened.transaction():
-            await opened.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            workers = "" if parallel else "; SET LOCAL max_parallel_workers_per_gather = 0"
+            await opened.execute(f"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY{workers}")
             yield opened
     except StoreUnavailable as error:
         if isinstance(error.__cause__, errors.QueryCanceled):
