@@ -68,7 +68,7 @@ class Distribution(SourceModel):
     high_cardinality: bool = Field(
         default=False,
         description="Whether about as many values are to be expected as there are events: they are then counted later "
-        "than others, which is cheaper, and shows in no report.",
+        "than others, which is cheaper, and fewer of them are kept: see docs/performance.md.",
     )
 
     @property
