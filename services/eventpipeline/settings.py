@@ -170,8 +170,8 @@ class CollectorSettings(DeclaredSettings):
     """Where Postgres is: postgresql://user:password@host/database."""
     source: SourceName
     """The source whose events are collected."""
-    batch_bytes: int = Field(default=4 * MIB, gt=0)
-    """Bytes of messages that are stored by one statement; as many again are fetched ahead."""
+    batch_bytes: int = Field(default=2 * MIB, gt=0)
+    """Bytes of messages that are stored by one statement; two are stored at a time, and as many as one fetched ahead."""
 
 
 class ReporterSettings(DeclaredSettings):

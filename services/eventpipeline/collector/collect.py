@@ -19,6 +19,7 @@ from eventpipeline.telemetry import Health, log
 _log = log("collector")
 _MAX_MESSAGES = 1000
 _WAIT_SECONDS = 5.0
+_FULL_AT_A_TIME = 2
 _FOLD_EVERY = 30.0
 _SMALL_BYTES = 64 * 1024
 _GATHER_SECONDS = 0.02
@@ -87,26 +88,40 @@ class Collector:
                 delay = min(delay * 2, _LAST_DELAY)
 
     async def _pull(self, puller: Puller, store: Store) -> None:
-        """Stores one batch while the next one is fetched; what is not stored in the end is given back."""
+        """Stores batches while the next one is fetched; what is not stored in the end is given back.
+
+        Of full batches two are stored at a time, each by a connection of its own: Postgres computes one while it waits
+        for the disk to have the other. Small ones go one by one, so that the next gathers meanwhile.
+        """
         held: set[Message] = set()
         keeping = asyncio.create_task(keep_alive(held))
         fetching = self._fetch(puller, held)
+        storing: list[asyncio.Task[None]] = []
         try:
             while await self._unless_stopped(fetching):
                 messages = fetching.result()
-                small = 0 < sum(len(message.data) for message in messages) < _SMALL_BYTES
-                fetching = self._fetch(puller, held, after=_GATHER_SECONDS if small else 0.0)
+                size = sum(len(message.data) for message in messages)
+                fetching = self._fetch(puller, held, after=_GATHER_SECONDS if 0 < size < _SMALL_BYTES else 0.0)
                 self._health.beat()
                 if messages:
-                    await store(messages)
-                    held.difference_update(messages)
-                    await acknowledge(messages)
+                    at_a_time = _FULL_AT_A_TIME if size >= self._batch_bytes // 2 else 1
+                    while len(storing) >= at_a_time:
+                        await storing[0]
+                        del storing[0]
+                    if self._stopping.is_set():
+                        break
+                    storing.append(asyncio.create_task(_settle(store, messages, held)))
+            await asyncio.gather(*storing)
         except StoreUnavailable as error:
             _log.warning("what is in hand is given back, since the store takes nothing", error=str(error))
+        except asyncio.CancelledError:
+            for task in storing:
+                task.cancel()
+            raise
         finally:
             fetching.cancel()
             keeping.cancel()
-            await asyncio.gather(fetching, keeping, return_exceptions=True)
+            await asyncio.gather(fetching, keeping, *storing, return_exceptions=True)
             await give_back(held)
 
     async def _unless_stopped(self, task: asyncio.Task[T]) -> bool:
@@ -172,3 +187,10 @@ class Collector:
             except StreamUnavailable as error:
                 _log.debug("the lag is not known", error=str(error))
             await self._pause(self._look_seconds)
+
+
+async def _settle(store: Store, messages: Sequence[Message], held: set[Message]) -> None:
+    """Stores a batch, and says so."""
+    await store(messages)
+    held.difference_update(messages)
+    await acknowledge(messages)
