@@ -106,6 +106,18 @@ async def load(run: Running, requests: Requests, connections: int, seconds: floa
     return seen
 
 
+def fsync_seconds(folder: Path) -> Latency:
+    """What writing 4 KiB to this disk for good takes: no answer can come sooner, nor many at a time."""
+    taken = []
+    with (folder / "fsync").open("wb", buffering=0) as file:
+        for _ in range(200):
+            started = time.perf_counter()
+            file.write(b"x" * 4096)
+            os.fsync(file.fileno())
+            taken.append(time.perf_counter() - started)
+    return Latency.of(taken)
+
+
 async def stored(run: Running) -> int:
     """All events that are stored, once nothing is pending."""
     async with httpx2.AsyncClient(base_url=run.reporter_url, timeout=60.0, trust_env=False) as client:
@@ -137,6 +149,7 @@ def main(arguments: Sequence[str]) -> int:
         total = await stored(run) - before
 
     with tempfile.TemporaryDirectory(prefix="eventpipeline-small-", dir="/var/tmp") as folder:
+        fsync = fsync_seconds(Path(folder))
         asyncio.run(up(resource.minimal(), Options(Path(folder), port_offset=free_offset()), lambda _: None, work))
     answered = sum(seen.answers[202] for seen in passes.values())
     document = {name: seen.document() for name, seen in passes.items()}
@@ -146,7 +159,11 @@ def main(arguments: Sequence[str]) -> int:
     ]
     print_table("Small requests", ("", "as fast as answers come", "at half of that"), rows)
     console.print(f"{answered:,} answered 202, {total:,} stored", markup=False)
-    conditions = {"connections": wanted.connections, "seconds": wanted.seconds, "load": machine.load_average()}
+    console.print(
+        f"an fsync of this disk before: p50 {fsync.p50 * 1000:.2f}, p99 {fsync.p99 * 1000:.2f} ms", markup=False
+    )
+    conditions = {"connections": wanted.connections, "seconds": wanted.seconds, "load": machine.load_average(),
+                  "fsync_p50_ms": round(fsync.p50 * 1000, 2), "fsync_p99_ms": round(fsync.p99 * 1000, 2)}  # fmt: skip
     about = {"machine": machine.machine(), "versions": machine.versions(), "conditions": conditions}
     print(json.dumps({**about, **document, "accepted": answered, "stored": total}), flush=True)
     return 0 if answered == total and sum(map(len, (seen.latencies for seen in passes.values()))) == answered else 1
