@@ -171,7 +171,7 @@ class CollectorSettings(DeclaredSettings):
     source: SourceName
     """The source whose events are collected."""
     batch_bytes: int = Field(default=2 * MIB, gt=0)
-    """Bytes of messages that are stored by one statement; two are stored at a time, and as many as one fetched ahead."""
+    """Bytes of messages that are stored by one statement; two are stored at a time, and one is fetched ahead."""
 
 
 class ReporterSettings(DeclaredSettings):
