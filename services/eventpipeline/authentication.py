@@ -126,7 +126,7 @@ class ReaderKeys(Model):
 
     read: KeyRef | None = Field(default=None, description="Hashes of keys that read reports, status and dead letters.")
     operate: KeyRef | None = Field(
-        default=None, description="Hashes of keys that also replay and drop dead letters; they read as well."
+        default=None, description="Hashes of keys that also drop dead letters; they read as well."
     )
 
     @model_validator(mode="after")
@@ -157,7 +157,7 @@ class Oidc(Model):
     )  # fmt: skip
     read: RoleValues = Field(default=("eventpipeline-read",), description="Values of the claim that may read.")
     operate: RoleValues = Field(
-        default=("eventpipeline-operate",), description="Values of the claim that may also replay and drop."
+        default=("eventpipeline-operate",), description="Values of the claim that may also drop dead letters."
     )
 
 
@@ -169,7 +169,7 @@ class ReaderAuthentication(Model):
 
     @property
     def is_open(self) -> bool:
-        """Whether anyone who reaches the reporter may read, replay and drop."""
+        """Whether anyone who reaches the reporter may read, and drop dead letters."""
         return not (self.bearer or self.oidc)
 
     @property

@@ -218,8 +218,8 @@ class Reporter(Model):
 
     authentication: ReaderAuthentication = Field(
         default=ReaderAuthentication(),
-        description="How readers prove who they are; without it, anyone who reaches the reporter may read, replay and "
-        "drop.",
+        description="How readers prove who they are; without it, anyone who reaches the reporter may read, and drop "
+        "dead letters.",
     )
     autoscaling: Autoscaling = Field(default=Autoscaling(max_replicas=3), description="How many replicas run.")
     ingress: Ingress | None = Field(default=None, description="Makes the reporter reachable from outside the cluster.")
@@ -417,7 +417,7 @@ class EventPipelineSpec(Model):
             )
         if self.reporter.authentication.is_open:
             found.append(
-                "Anyone who reaches the reporter can read reports and dead letters, and replay and drop those: give "
+                "Anyone who reaches the reporter can read reports and dead letters, and drop those: give "
                 "spec.reporter.authentication, or keep the Service inside and put an authenticating proxy before the "
                 "Ingress."
             )

@@ -42,7 +42,7 @@ def status(*, url: str | None = None, data_dir: Path = DATA_DIR, output: OutputF
     else:
         _print(services, pipeline)
         if open_:
-            print("Open: anyone who reaches the reporter can read this, and replay and drop dead letters.")
+            print("Open: anyone who reaches the reporter can read this, and drop dead letters.")
     return 0 if ready else 1
 
 
