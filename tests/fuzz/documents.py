@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +21,7 @@ _EXAMPLES = 15
 def explore(address: str, document: dict[str, Any], headers: Mapping[str, str], seed: int, *, seconds: float) -> Result:
     """Every operation of `document`, over and over for `seconds` and at least once, until one has a fault."""
     schema, deadline = schemathesis.openapi.from_dict(document), time.monotonic() + seconds
-    result, turn = Result(Counter()), 0
+    result, turn = Result(), 0
     while turn == 0 or (time.monotonic() < deadline and not result.faults):
         for found in schema.get_all_operations():
             operation = found.ok()

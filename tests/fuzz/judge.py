@@ -8,15 +8,13 @@ from collections.abc import Mapping
 SERVER_OWN = b"Invalid HTTP request received."
 """What uvicorn says, in plain text, of bytes that are no HTTP: no application of ours is asked."""
 _TRACES = re.compile(rb"Traceback|File \"|site-packages|\.py\b|0x[0-9a-f]{8,}|psycopg|starlette|msgspec", re.IGNORECASE)
-_SAID_BY_US = re.compile(rb"assets/|swagger")
-"""The pages and scripts that are served hold none of what a request was; they are looked at by other tests."""
 _HEADERS = ("x-content-type-options", "content-security-policy", "referrer-policy", "cache-control", "x-correlation-id")
 _PROBES = ("/livez", "/readyz", "/health/")
 
 
 def faults(path: str, status: int, headers: Mapping[str, str], body: bytes) -> list[str]:
     """What is wrong with an answer; `headers` have names in lower case."""
-    found = []
+    found: list[str] = []
     if body == SERVER_OWN and status == 400:
         return found
     probe = path.startswith(_PROBES)
@@ -34,4 +32,5 @@ def faults(path: str, status: int, headers: Mapping[str, str], body: bytes) -> l
 
 
 def _is_of_errors(headers: Mapping[str, str], status: int) -> bool:
+    """Pages and scripts that are served may name files, and hold nothing of what a request was."""
     return status >= 400 or headers.get("content-type", "").startswith("application/json")
