@@ -15,7 +15,8 @@ from schemathesis import GenerationMode
 from fuzz.client import Result
 from fuzz.judge import faults
 
-_EXAMPLES = 15
+_FIRST_EXAMPLES, _EXAMPLES = 3, 15
+"""Of an operation in a turn; the first is done whatever it takes."""
 
 
 def explore(address: str, document: dict[str, Any], headers: Mapping[str, str], seed: int, *, seconds: float) -> Result:
@@ -26,15 +27,17 @@ def explore(address: str, document: dict[str, Any], headers: Mapping[str, str], 
         for found in schema.get_all_operations():
             operation = found.ok()
             for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
-                _try(operation, mode, address, headers, seed + turn, result)
+                _try(operation, mode, address, headers, seed + turn, result, _EXAMPLES if turn else _FIRST_EXAMPLES)
         turn += 1
     return result
 
 
-def _try(operation: Any, mode: Any, address: str, headers: Mapping[str, str], seed: int, result: Result) -> None:
+def _try(
+    operation: Any, mode: Any, address: str, headers: Mapping[str, str], seed: int, result: Result, examples: int
+) -> None:
     @hypothesis.seed(seed)
     @hypothesis.settings(
-        max_examples=_EXAMPLES, deadline=None, database=None, phases=[Phase.generate],
+        max_examples=examples, deadline=None, database=None, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @hypothesis.given(case=operation.as_strategy(generation_mode=mode))

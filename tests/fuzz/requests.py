@@ -87,7 +87,9 @@ def gateway_request(rng: random.Random) -> Wire:
     posts: Sequence[Callable[[], Wire]] = (
         lambda: Wire("POST", path, (JSON,), _events(source if source != "meta-leads" else "anyone", rng)),
         lambda: Wire("POST", path, ((b"content-type", b"application/x-ndjson"),), lines),
-        lambda: Wire("POST", path, (JSON, (b"content-encoding", b"gzip")), gzip.compress(_events("facebook", rng))),
+        lambda: Wire(
+            "POST", path, (JSON, (b"content-encoding", b"gzip")), gzip.compress(_events("facebook", rng), mtime=0)
+        ),
         lambda: Wire("POST", path, ((b"content-type", b"application/cloudevents+json"),), text(cloud)),
         lambda: Wire("POST", path, ((b"content-type", b"application/cloudevents-batch+json"),), text([cloud, cloud])),
         lambda: Wire("POST", path, (JSON, *attributes), text(cloud["data"])),
@@ -247,7 +249,7 @@ def request(mode: str, seed: int, number: int) -> Wire:
             case 4:
                 wire = replace(
                     wire,
-                    body=gzip.compress(b"0" * rng.choice((10, 10**6, 3 * 10**7))),
+                    body=gzip.compress(b"0" * rng.choice((10, 10**6, 3 * 10**7)), mtime=0),
                     headers=(*wire.headers, (b"content-encoding", b"gzip")),
                 )
             case _:
