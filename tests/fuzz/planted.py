@@ -35,7 +35,7 @@ def _app(kind: str) -> Any:
         status, body = 422, b"{}"
         unusual = b"\x00" in scope["raw_path"] or b"%" in scope["raw_path"] or len(scope["path"]) > 200
         if kind == "leak" and scope["path"] != "/livez":
-            _held.append(os.urandom(500_000))
+            _held.append(os.urandom(1_000_000))
         elif unusual:
             match kind:
                 case "crash":
