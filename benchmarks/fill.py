@@ -37,6 +37,7 @@ FROM (
                '{{user,userId}}', to_jsonb('user ' || (random() * {users})::integer)) AS data
     FROM generate_series(0, {count}::bigint - 1) AS series (number)
     JOIN sample ON sample.number = (series.number * 7919 + {shift}) % {sample} AND sample.source = {source}
+    ORDER BY series.number  -- rows lie in the order of their time, as they do where they were appended
 ) AS event
 """
 
