@@ -30,6 +30,7 @@ _COMMANDS = {
         "publish": ("publish:publish", "Send the real load of the public publisher, seeded."),
         "report": ("report:app", "Ask for a report: events, revenue or demographics."),
         "replay": ("replay:replay", "Store again what the stream still has, after the database was lost or restored."),
+        "forget": ("forget:forget", "Erase a person from the store, the stream and the dead letters; counts stay."),
         "dead-letters": ("dead_letters:app", "The events that were refused: list, show, export, replay, drop."),
     },
     "Services": {

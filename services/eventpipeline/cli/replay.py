@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,20 +11,17 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from eventpipeline.cli.connection import DATA_DIR, live_run
+from eventpipeline.cli.connection import DATA_DIR
 from eventpipeline.cli.output import CommandError, OutputFormat, console, fail, print_json, print_table
-from eventpipeline.cli.pipeline import known_sources
+from eventpipeline.cli.servers import Servers, known_sources, source_of
 from eventpipeline.collector.batches import BatchStore
 from eventpipeline.collector.metrics import CollectorMetrics
 from eventpipeline.collector.replay import Replayed, Show, replay_events, replay_letters
-from eventpipeline.settings import StreamSettings
 from eventpipeline.sources import Source
 from eventpipeline.store import StoreError
-from eventpipeline.store.pool import Pool, open_pool
-from eventpipeline.stream import Stream, StreamError
+from eventpipeline.store.pool import Pool
+from eventpipeline.stream import StreamError
 from eventpipeline.telemetry import Health, new_registry, silence_logging
-
-_CONNECT_SECONDS = 10.0
 
 
 def replay(
@@ -74,12 +70,11 @@ def replay(
         if start and start >= end:
             raise CommandError("--to must be later than --from")
         known = known_sources(file)
-        if source is not None and source not in known:
-            raise CommandError(f"--source {source}: there are {', '.join(known)}; others are declared in a --file")
-        nats, database = _addresses(nats_url, database_url, data_dir)
-        prefix = os.environ.get("STREAM_PREFIX", "") if stream_prefix is None else stream_prefix
+        if source is not None:
+            source_of(known, source)
+        servers = Servers.of(nats_url, database_url, stream_prefix, data_dir)
         with _shown() as show:
-            done = asyncio.run(_replay(nats, database, prefix, known, source, start, end, show))
+            done = asyncio.run(_replay(servers, known, source, start, end, show))
     except (CommandError, StreamError, StoreError) as error:
         return fail(f"{error}. Nothing is counted twice; it can be run again")
     if output == "json":
@@ -102,15 +97,6 @@ def _instant(name: str, text: str | None) -> datetime | None:
     return moment.astimezone(UTC)
 
 
-def _addresses(nats_url: str | None, database_url: str | None, data_dir: Path) -> tuple[str, str]:
-    run = live_run(data_dir)
-    nats = nats_url or (run.nats_url if run else os.environ.get("NATS_URL"))
-    database = database_url or (run.database_url if run else os.environ.get("DATABASE_URL"))
-    if not nats or not database:
-        raise CommandError(f"no pipeline runs from {data_dir}; give --data-dir, or --nats-url and --database-url")
-    return nats, database
-
-
 @contextmanager
 def _shown() -> Iterator[Show]:
     with console.status("Replaying") as status:
@@ -118,22 +104,14 @@ def _shown() -> Iterator[Show]:
 
 
 async def _replay(
-    nats_url: str,
-    database_url: str,
-    prefix: str,
+    servers: Servers,
     known: Mapping[str, Source],
     source: str | None,
     start: datetime | None,
     end: datetime,
     show: Show,
 ) -> list[Replayed]:
-    stream = Stream(StreamSettings(nats_url=nats_url, stream_prefix=prefix), "replay")
-    pool = open_pool(database_url, name="replay", read_only=False, max_size=1)
-    await pool.open(wait=False)
-    stream.start()
-    try:
-        async with asyncio.timeout(_CONNECT_SECONDS):
-            await stream.connected()
+    async with servers.connected("replay") as (stream, pool):
         names = tuple(known) if source is None else (source,)
         if source is None and (strange := (await stream.sources()).keys() - known.keys()):
             listed = ", ".join(sorted(strange))
@@ -143,11 +121,6 @@ async def _replay(
         if source is None:
             done.append(await replay_letters(stream, stores[names[0]], start, end, show))
         return done
-    except TimeoutError:
-        raise CommandError(f"NATS does not answer at {nats_url}") from None
-    finally:
-        await stream.close()
-        await pool.close()
 
 
 def _store(declared: Source, pool: Pool) -> BatchStore:

@@ -4,17 +4,20 @@ The only package that speaks to NATS. Streams keep their messages by limits with
 never deletes an event that is not stored. What is stored is trimmed by `Stream.trim`.
 """
 
-from eventpipeline.stream.config import Change, Ensured
+from eventpipeline.stream.config import ACK_WAIT_SECONDS, Change, Ensured
 from eventpipeline.stream.errors import StreamError, StreamFull, StreamUnavailable
 from eventpipeline.stream.pull import Message, Puller, acknowledge, give_back, keep_alive
+from eventpipeline.stream.replace import Progress
 from eventpipeline.stream.streams import DEAD, Lag, Stream
 
 __all__ = [
+    "ACK_WAIT_SECONDS",
     "DEAD",
     "Change",
     "Ensured",
     "Lag",
     "Message",
+    "Progress",
     "Puller",
     "Stream",
     "StreamError",

@@ -36,6 +36,11 @@ class Message:
         """When the server stored it."""
         return self._msg.metadata.timestamp
 
+    @property
+    def sequence(self) -> int:
+        """Its place in the stream."""
+        return int(self._msg.metadata.sequence.stream)
+
 
 class Puller:
     """Pulls messages of one consumer, bounded by count and bytes.

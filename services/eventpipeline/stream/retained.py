@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from datetime import datetime
 
 import nats.errors
@@ -24,7 +24,7 @@ _FORGOTTEN_SECONDS = 60.0
 
 async def retained(
     client: Client, jetstream: JetStreamContext, stream: str, start: datetime | None, end: datetime
-) -> AsyncIterator[list[Message]]:
+) -> AsyncGenerator[list[Message]]:
     """The messages that `stream` has and that it stored from `start` to before `end`, oldest first, a few at a time.
 
     Raises StreamUnavailable, also where there is no such stream.

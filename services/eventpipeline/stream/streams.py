@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -19,12 +19,14 @@ from eventpipeline.stream.connection import Connection
 from eventpipeline.stream.ensure import ensure
 from eventpipeline.stream.errors import StreamFull, StreamUnavailable, unavailable
 from eventpipeline.stream.pull import Message, Puller
+from eventpipeline.stream.replace import Progress, erase, progress
 from eventpipeline.stream.retained import retained
 from eventpipeline.stream.trim import first_within_limit, first_younger, purge_below, stored_before
 from eventpipeline.telemetry import log
 
 DEAD = "DEAD"
 _STORE_FAILED = 10077
+_REPLACE_SECONDS = 30.0
 _log = log("stream")
 
 
@@ -166,12 +168,35 @@ class Stream:
         except (nats.errors.Error, OSError) as error:
             raise unavailable(error) from error
 
-    def retained(self, source: str, start: datetime | None, end: datetime) -> AsyncIterator[list[Message]]:
+    def retained(self, source: str, start: datetime | None, end: datetime) -> AsyncGenerator[list[Message]]:
         """What the stream of `source` (or DEAD) still has and stored from `start` to before `end`; see `retained`.
 
         Nothing of the stream is made or changed, and its collectors do not notice. Raises StreamUnavailable.
         """
         return retained(self._connection.client, self._connection.jetstream(), self._stream_name(source), start, end)
+
+    async def replace(self, source: str, message: Message, data: bytes | None) -> None:
+        """Puts `data` at the end of the stream in place of `message`, with its headers, and erases the message.
+
+        The new one is on disk before the old one goes, so a message may be there twice for a moment, and never not at
+        all. Without `data` the message only goes. Raises StreamFull or StreamUnavailable; to be called again then.
+        """
+        if data is not None:
+            await self.publish(source, data, message.headers, _REPLACE_SECONDS)
+        try:
+            await erase(self._connection.jetstream(), self._stream_name(source), message.sequence)
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise unavailable(error) from error
+
+    async def progress(self, source: str) -> Progress | None:
+        """How far the stream and the collectors of `source` (or DEAD) are; None where there is no such stream.
+
+        Nothing is made. Raises StreamUnavailable.
+        """
+        try:
+            return await progress(self._connection.jetstream(), self._stream_name(source))
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise unavailable(error) from error
 
     async def lag(self, source: str) -> Lag:
         """How far behind the consumer of `source` (or DEAD) is. Raises StreamUnavailable."""

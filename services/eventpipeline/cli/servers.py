@@ -1,0 +1,86 @@
+"""The servers and the sources of a pipeline, for commands that do what services do beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from eventpipeline.cli.connection import live_run
+from eventpipeline.cli.output import CommandError
+from eventpipeline.cli.pipeline import pipeline_of
+from eventpipeline.settings import Declarations, StreamSettings
+from eventpipeline.sources import BUILT_IN, Source, load
+from eventpipeline.store.pool import Pool, open_pool
+from eventpipeline.stream import Stream
+
+_CONNECT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Where NATS and Postgres of a pipeline are, and what stands before the names of its streams."""
+
+    nats_url: str
+    database_url: str
+    stream_prefix: str
+
+    @classmethod
+    def of(cls, nats_url: str | None, database_url: str | None, stream_prefix: str | None, data_dir: Path) -> Servers:
+        """Those that are given; else of the pipeline that runs from `data_dir`, else of the environment.
+
+        Raises CommandError.
+        """
+        run = live_run(data_dir)
+        nats = nats_url or (run.nats_url if run else os.environ.get("NATS_URL"))
+        database = database_url or (run.database_url if run else os.environ.get("DATABASE_URL"))
+        if not nats or not database:
+            raise CommandError(f"no pipeline runs from {data_dir}; give --data-dir, or --nats-url and --database-url")
+        return cls(nats, database, os.environ.get("STREAM_PREFIX", "") if stream_prefix is None else stream_prefix)
+
+    @asynccontextmanager
+    async def connected(self, name: str) -> AsyncIterator[tuple[Stream, Pool]]:
+        """The streams and the database, to be called `name` there. Raises CommandError where NATS does not answer."""
+        stream = Stream(StreamSettings(nats_url=self.nats_url, stream_prefix=self.stream_prefix), name)
+        pool = open_pool(self.database_url, name=name, read_only=False, max_size=1)
+        await pool.open(wait=False)
+        stream.start()
+        try:
+            try:
+                async with asyncio.timeout(_CONNECT_SECONDS):
+                    await stream.connected()
+            except TimeoutError:
+                raise CommandError(f"NATS does not answer at {_places(self.nats_url)}") from None
+            yield stream, pool
+        finally:
+            await stream.close()
+            await pool.close()
+
+
+def _places(nats_url: str) -> str:
+    """Where the servers are, without the passwords that their addresses may have."""
+    return ", ".join(address.rsplit("@", 1)[-1].removeprefix("nats://") for address in nats_url.split(","))
+
+
+def known_sources(file: Path | None) -> dict[str, Source]:
+    """The sources that are built in, and those that `file` or, as in a pod, DECLARATIONS of the environment declares.
+
+    Raises CommandError.
+    """
+    if file is not None:
+        declared = pipeline_of(file).spec.declarations
+    else:
+        declared = TypeAdapter(Declarations).validate_python(os.environ.get("DECLARATIONS")) or {}
+    return {source.name: source for source in load([*BUILT_IN, *declared], declared)}
+
+
+def source_of(known: Mapping[str, Source], name: str) -> Source:
+    """The source that --source names. Raises CommandError."""
+    if name not in known:
+        raise CommandError(f"--source {name}: there are {', '.join(known)}; others are declared in a --file")
+    return known[name]

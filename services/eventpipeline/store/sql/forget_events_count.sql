@@ -1,0 +1,2 @@
+-- How many events of users there are in one partition.
+SELECT count(*) FROM {partition} WHERE {whose}
