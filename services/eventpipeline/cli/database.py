@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from eventpipeline.cli.output import fail
 from eventpipeline.settings import MaintainSettings, SettingsError
 from eventpipeline.store import SchemaMismatch, StoreError, StoreUnavailable
+from eventpipeline.store.erasures import vacuum
 from eventpipeline.store.partitions import maintain as maintain_partitions
 from eventpipeline.store.schema import migrate as migrate_schema
 
@@ -53,7 +54,7 @@ def is_worth_waiting(error: Exception) -> bool:
 
 
 def maintain() -> int:
-    """Make the partitions of the days ahead, and drop the days that are past the retention.
+    """Make the partitions of the days ahead, drop the days that are past the retention, vacuum what was forgotten.
 
     Reads DATABASE_URL and RETENTION_DAYS (without it, nothing is dropped) from the environment. Run it every hour or
     every day; it needs the role that owns the tables.
@@ -61,6 +62,7 @@ def maintain() -> int:
     try:
         settings = MaintainSettings.read(os.environ)
         maintained = maintain_partitions(settings.database_url, datetime.now(UTC).date(), settings.retention_days)
+        vacuum(settings.database_url)
     except (SettingsError, StoreError) as error:
         return fail(str(error))
     print(f"partitions made: {len(maintained.made)}, dropped: {len(maintained.dropped)}")
