@@ -64,7 +64,7 @@ async def forget(
 
 async def replay(nats: str, database: str, prefix: str) -> int:
     """How many events a replay of all that the stream has found new."""
-    argv = command(nats, database, prefix, "--output", "json")
+    argv = command(nats, database, prefix, "--source", "facebook", "--output", "json")
     argv[3] = "replay"
     done = await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -27,8 +27,8 @@ _MENTIONS_SHOWN = 20
 def forget(
     *,
     source: str | None = None,
-    user: str | None = None,
-    user_file: str | None = None,
+    user: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
+    user_file: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     list_: Annotated[bool, Parameter(name="--list", negative=())] = False,
     dry_run: Annotated[bool, Parameter(negative=())] = False,
     mentions: Annotated[bool, Parameter(negative=())] = False,
