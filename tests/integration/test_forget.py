@@ -138,6 +138,7 @@ async def test_a_person_is_gone_and_what_was_counted_and_everybody_else_stays(
             left = "SELECT array_agg(DISTINCT (amount, campaign_id, correlation_id, data)::text) FROM events WHERE "
             assert scalar(database, left + "user_id = ''") == ["(1.50,c1,,{})"]
             assert (found_minutes(database), found_demographics(database)) == (minutes, demographics)
+            assert (await stream.lag("facebook")).max_bytes == 64 * 2**20  # as the services have it
             kept = await retained(stream, "facebook")
             assert [one for one in kept if one["data"]["user"]["userId"]] == [
                 event for event in events if event["data"]["user"]["userId"] != PERSON

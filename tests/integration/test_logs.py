@@ -14,6 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx2
+
 from collecting import eventually, streaming
 from declared import WEBSHOP, order
 from eventpipeline.authentication import Authentication
@@ -21,6 +23,7 @@ from eventpipeline.sources import written
 from eventpipeline.store.schema import migrate
 from eventpipeline.stream import Stream
 from gateways import Gateway, running_gateway
+from reader_keys import READ, STRANGE, bearing, closed
 from servers import nats_server, postgres_server
 from services import Service, service
 from stored import facebook, scalar, tiktok
@@ -28,7 +31,7 @@ from stored import facebook, scalar, tiktok
 MARKER = "Marker4711"
 KEYS = {"meta": "key-of-meta-4712", "token": "key-of-bearer-4713", "wrong": "key-that-is-none-4714"}
 PASSWORDS = ("password-of-nats-4715", "password-of-postgres-4716")
-SECRETS = (MARKER, *KEYS.values(), *PASSWORDS)
+SECRETS = (MARKER, READ, STRANGE, *KEYS.values(), *PASSWORDS)
 
 
 def method(kind: str, name: str, **fields: Any) -> Authentication:
@@ -125,13 +128,21 @@ def post_everything(gateway: Gateway) -> None:
 
 
 def ask_everything(reporter: Service) -> None:
+    def ask(path: str, key: str = READ) -> httpx2.Response:
+        return httpx2.get(reporter.url + path, headers=bearing(key), timeout=20)
+
+    for key in (MARKER, STRANGE):
+        assert ask("/status", key).status_code == 401
+        answer = httpx2.post(f"{reporter.url}/session", json={"key": key}, timeout=20)
+        assert answer.status_code in (401, 422)
+    assert httpx2.post(f"{reporter.url}/session", json={"key": READ}, timeout=20).is_success
     for path in (
         f"/reports/revenue?campaignId={MARKER}", f"/reports/events?from={MARKER}", f"/reports/events?{MARKER}=1",
         f"/dead-letters?eventId={MARKER}", f"/dead-letters?after={MARKER}", "/reports/demographics", "/status",
     ):  # fmt: skip
-        assert reporter.get(path).status_code in (200, 422)
-    for letter in reporter.get("/dead-letters?limit=1000").json()["items"]:
-        assert reporter.get(f"/dead-letters/{letter['id']}").status_code == 200
+        assert ask(path).status_code in (200, 422)
+    for letter in ask("/dead-letters?limit=1000").json()["items"]:
+        assert ask(f"/dead-letters/{letter['id']}").status_code == 200
 
 
 async def put_foreign(stream: Stream) -> None:
@@ -173,9 +184,14 @@ async def test_no_log_line_has_what_was_sent_or_a_key(tmp_path: Path) -> None:
             stack.enter_context(
                 service(tmp_path, "collector", source=source, declarations=written(DECLARATIONS), **both)
             )
+        readers = closed(keys)
+        readers["authentication"] = json.dumps(readers["authentication"])
         reporter = stack.enter_context(
-            service(tmp_path, "reporter", sources="facebook,tiktok,token", declarations=written(DECLARATIONS), **both)
-        )
+            service(
+                tmp_path, "reporter", sources="facebook,tiktok,token", declarations=written(DECLARATIONS),
+                **both, **readers,
+            )
+        )  # fmt: skip
         # ... and one that reaches neither of its servers.
         away = {
             "nats_url": f"nats://someone:{PASSWORDS[0]}@127.0.0.1:9",

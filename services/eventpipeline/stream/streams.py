@@ -144,18 +144,22 @@ class Stream:
             async with asyncio.timeout(timeout):
                 await self.ensure(source)
                 await self._connection.room()
-                await self._connection.jetstream().publish(
-                    self._subject(source), payload, timeout=timeout, headers=headers
-                )
-        except StreamUnavailable:
+                await self._put(source, payload, headers, timeout)
+        except StreamFull:
             raise
+        except (StreamUnavailable, TimeoutError) as error:
+            self.forget(source)
+            raise error if isinstance(error, StreamUnavailable) else unavailable(error) from error
+
+    async def _put(self, source: str, payload: bytes, headers: dict[str, str], timeout: float) -> None:
+        """Publishes to a stream that is there, whatever its settings. Raises as `publish`."""
+        try:
+            await self._connection.jetstream().publish(self._subject(source), payload, timeout=timeout, headers=headers)
         except nats.js.errors.APIError as error:
             if error.err_code == _STORE_FAILED and "maximum bytes" in (error.description or ""):
                 raise StreamFull(f"the stream of {source} is at its byte limit") from error
-            self.forget(source)
             raise unavailable(error) from error
         except (nats.errors.Error, TimeoutError, OSError) as error:
-            self.forget(source)
             raise unavailable(error) from error
 
     # --- consume -----------------------------------------------------------------------------------------------------
@@ -179,10 +183,11 @@ class Stream:
         """Puts `data` at the end of the stream in place of `message`, with its headers, and erases the message.
 
         The new one is on disk before the old one goes, so a message may be there twice for a moment, and never not at
-        all. Without `data` the message only goes. Raises StreamFull or StreamUnavailable; to be called again then.
+        all. Without `data` the message only goes. The stream itself is left as it is. Raises StreamFull or
+        StreamUnavailable; to be called again then.
         """
         if data is not None:
-            await self.publish(source, data, message.headers, _REPLACE_SECONDS)
+            await self._put(source, data, message.headers, _REPLACE_SECONDS)
         try:
             await erase(self._connection.jetstream(), self._stream_name(source), message.sequence)
         except (nats.errors.Error, TimeoutError, OSError) as error:
