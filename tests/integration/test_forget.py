@@ -24,9 +24,10 @@ from eventpipeline.sources import built_in
 from eventpipeline.store import erasures
 from eventpipeline.store.append import Appender
 from eventpipeline.store.pool import connection, open_pool
+from eventpipeline.store.rebuild import ROLLUPS, check, rebuild
 from eventpipeline.stream import DEAD, Stream
 from servers import nats_server
-from stored import expected_minutes, facebook, found_demographics, found_minutes, parsed, scalar
+from stored import expected_counts, expected_demographics, facebook, found_counts, found_demographics, parsed, scalar
 
 PERSON = "person-" + "7" * 20
 EVERYTHING = "SELECT coalesce(array_agg(events::text ORDER BY source, event_id), '{}') FROM events WHERE user_id <> %s"
@@ -119,8 +120,8 @@ async def test_a_person_is_gone_and_what_was_counted_and_everybody_else_stays(
             await publish_letters(stream, letters)
             await eventually(lambda: rows(database) == 12, "the events to be stored")
             await eventually(lambda: scalar(database, "SELECT count(*) FROM dead_letters") == 3, "the letters")
-            others = scalar(database, EVERYTHING, PERSON)
-            minutes, demographics = found_minutes(database), found_demographics(database)
+            rows_of_others = scalar(database, EVERYTHING, PERSON)
+            counts, demographics = found_counts(database), found_demographics(database)
             assert PERSON in everything(database)
 
             dry = await forget(nats, database, stream_prefix, "--dry-run")
@@ -134,10 +135,10 @@ async def test_a_person_is_gone_and_what_was_counted_and_everybody_else_stays(
             assert told["notVacuumed"] == []
 
             # What is left of theirs; the rest to the last digit.
-            assert scalar(database, EVERYTHING, "") == others
+            assert scalar(database, EVERYTHING, "") == rows_of_others
             left = "SELECT array_agg(DISTINCT (amount, campaign_id, correlation_id, data)::text) FROM events WHERE "
             assert scalar(database, left + "user_id = ''") == ["(1.50,c1,,{})"]
-            assert (found_minutes(database), found_demographics(database)) == (minutes, demographics)
+            assert (found_counts(database), found_demographics(database)) == (counts, demographics)
             assert (await stream.lag("facebook")).max_bytes == 64 * 2**20  # as the services have it
             kept = await retained(stream, "facebook")
             assert [one for one in kept if one["data"]["user"]["userId"]] == [
@@ -145,6 +146,9 @@ async def test_a_person_is_gone_and_what_was_counted_and_everybody_else_stays(
             ]
             assert {one["eventId"] for one in kept} == {event["eventId"] for event in events}
             assert [one["id"] for one in await retained(stream, DEAD)] == [one["id"] for one in letters[1:]]
+
+            # What the rollups have of theirs cannot be counted again, and is no difference.
+            assert await asyncio.to_thread(check, database, [built_in("facebook")]) == []
 
             # With what only mentions them, nothing holds the id: no table, and no file of the stream.
             told = await forget(nats, database, stream_prefix, "--mentions")
@@ -158,16 +162,23 @@ async def test_a_person_is_gone_and_what_was_counted_and_everybody_else_stays(
             await publish(stream, [*mixed(0), facebook(99)])
             await eventually(lambda: rows(database) == 13, "the event beside the copies")
             assert PERSON not in everything(database)
-            assert found_minutes(database) == expected_minutes(parsed(json.dumps([*events, facebook(99)]).encode()))
+            assert found_counts(database) == expected_counts(parsed(json.dumps([*events, facebook(99)]).encode()))
             assert (await forget(nats, database, stream_prefix))["stream"]["events"] == 2
         assert await replay(nats, database, stream_prefix) == 0
 
+        # Made anew, the rollups have of theirs what is left: events and revenue.
+        assert await asyncio.to_thread(rebuild, database, [built_in("facebook")]) == 13
+        assert await asyncio.to_thread(check, database, [built_in("facebook")]) == []
+        assert found_counts(database) == expected_counts(parsed(json.dumps([*events, facebook(99)]).encode()))
+        others = [event for event in (*events, facebook(99)) if event["data"]["user"]["userId"] != PERSON]
+        assert found_demographics(database) == expected_demographics(parsed(json.dumps(others).encode()))
+
         # Into an emptied database a replay brings everybody else, and of the person what is counted.
-        minutes = found_minutes(database)
+        counts = found_counts(database)
         with psycopg.connect(database) as opened:
-            opened.execute("TRUNCATE events, rollup_minute, rollup_demographics_hour, rollup_demographics_batch")
+            opened.execute(f"TRUNCATE events, {', '.join((*ROLLUPS, *(f'{name}_batch' for name in ROLLUPS)))}")
         assert await replay(nats, database, stream_prefix) == 13
-        assert found_minutes(database) == minutes
+        assert found_counts(database) == counts
         assert PERSON not in everything(database)
 
         listed = await listing(nats, database, stream_prefix)
@@ -198,7 +209,7 @@ async def test_what_is_not_stored_yet_is_counted_without_the_person(
             await eventually(lambda: rows(database) == 12, "the events to be stored")
             await eventually(lambda: scalar(database, "SELECT count(*) FROM dead_letters") == 1, "the letter")
 
-    assert found_minutes(database) == expected_minutes(parsed(json.dumps(events).encode()))
+    assert found_counts(database) == expected_counts(parsed(json.dumps(events).encode()))
     assert scalar(database, "SELECT count(*) FROM events WHERE user_id = ''") == 4
     assert PERSON not in everything(database)
 
@@ -232,7 +243,7 @@ async def test_it_is_killed_in_the_middle_and_run_again(shared_nats: str, databa
         kept = await retained(stream, "facebook")
 
     events = [event for message in messages for event in message]
-    assert found_minutes(database) == expected_minutes(parsed(json.dumps(events).encode()))
+    assert found_counts(database) == expected_counts(parsed(json.dumps(events).encode()))
     assert scalar(database, "SELECT count(*) FROM events WHERE user_id = ''") == 120
     assert PERSON not in everything(database)
     assert PERSON not in json.dumps(kept)
@@ -249,13 +260,13 @@ async def test_a_source_that_is_declared_is_forgotten_by_its_own_pointer(
     async with connection(pool) as opened:
         await Appender(WEBSHOP.named("webshop")).append(opened, json.dumps(events).encode())
     await pool.close()
-    before = found_minutes(database)
+    before = found_counts(database)
 
     argument = ("--file", WEBSHOP_FILE)
     told = await forget(shared_nats, database, stream_prefix, *argument, source="webshop", user="c-7\nnobody\n")
 
     assert told["events"] == 2
-    assert found_minutes(database) == before
+    assert found_counts(database) == before
     users = (
         "SELECT array_agg(event_id || user_id || coalesce(amount::text || currency, '') ORDER BY event_id) FROM events"
     )

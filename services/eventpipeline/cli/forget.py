@@ -11,7 +11,8 @@ from cyclopts import Parameter
 
 from eventpipeline.cli.connection import DATA_DIR
 from eventpipeline.cli.output import CommandError, OutputFormat, console, fail, meanwhile, print_json, print_table
-from eventpipeline.cli.servers import Servers, known_sources, source_of
+from eventpipeline.cli.pipeline import known_sources
+from eventpipeline.cli.servers import Servers, source_of
 from eventpipeline.forget import Forgetting, Forgotten, Options, Show
 from eventpipeline.persons import Persons, ids_of
 from eventpipeline.store import StoreError, erasures

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import TypeAdapter
+
 from eventpipeline import resource
 from eventpipeline.cli.output import CommandError, console
+from eventpipeline.settings import Declarations
 from eventpipeline.sources import BUILT_IN, Source, load
 from eventpipeline.spec import EventPipeline
 
@@ -30,8 +34,14 @@ def pipeline_of(file: Path | None, name: str | None = None) -> EventPipeline:
 
 
 def known_sources(file: Path | None) -> dict[str, Source]:
-    """The sources that are built in, and those that the pipeline in `file` declares. Raises CommandError."""
-    declared = pipeline_of(file).spec.declarations
+    """The sources that are built in, and those that `file` or, as in a pod, the environment declares.
+
+    Raises CommandError.
+    """
+    if file is not None:
+        declared = pipeline_of(file).spec.declarations
+    else:
+        declared = TypeAdapter(Declarations).validate_python(os.environ.get("DECLARATIONS")) or {}
     return {source.name: source for source in load([*BUILT_IN, *declared], declared)}
 
 

@@ -13,7 +13,8 @@ from cyclopts import Parameter
 
 from eventpipeline.cli.connection import DATA_DIR
 from eventpipeline.cli.output import CommandError, OutputFormat, console, fail, print_json, print_table
-from eventpipeline.cli.servers import Servers, known_sources, source_of
+from eventpipeline.cli.pipeline import known_sources
+from eventpipeline.cli.servers import Servers, source_of
 from eventpipeline.collector.batches import BatchStore
 from eventpipeline.collector.metrics import CollectorMetrics
 from eventpipeline.collector.replay import Replayed, Show, replay_events, replay_letters

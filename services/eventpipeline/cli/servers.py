@@ -9,13 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import TypeAdapter
-
 from eventpipeline.cli.connection import live_run
 from eventpipeline.cli.output import CommandError
-from eventpipeline.cli.pipeline import pipeline_of
-from eventpipeline.settings import Declarations, StreamSettings
-from eventpipeline.sources import BUILT_IN, Source, load
+from eventpipeline.settings import StreamSettings
+from eventpipeline.sources import Source
 from eventpipeline.store.pool import Pool, open_pool
 from eventpipeline.stream import Stream
 
@@ -65,18 +62,6 @@ class Servers:
 def _places(nats_url: str) -> str:
     """Where the servers are, without the passwords that their addresses may have."""
     return ", ".join(address.rsplit("@", 1)[-1].removeprefix("nats://") for address in nats_url.split(","))
-
-
-def known_sources(file: Path | None) -> dict[str, Source]:
-    """The sources that are built in, and those that `file` or, as in a pod, DECLARATIONS of the environment declares.
-
-    Raises CommandError.
-    """
-    if file is not None:
-        declared = pipeline_of(file).spec.declarations
-    else:
-        declared = TypeAdapter(Declarations).validate_python(os.environ.get("DECLARATIONS")) or {}
-    return {source.name: source for source in load([*BUILT_IN, *declared], declared)}
 
 
 def source_of(known: Mapping[str, Source], name: str) -> Source:

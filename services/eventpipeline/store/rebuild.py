@@ -99,6 +99,7 @@ async def _check(database_url: str, sources: Sequence[Source]) -> list[Differenc
                         name, schema, name
                     )
                 )
+            await connection.execute(statement("check_forgotten"))
             for source in sources:
                 await _count(connection, source)
                 found += await _compared(connection, source, "rollup_events", "check_events", schema)

@@ -46,5 +46,6 @@ SELECT step, start, concat_ws(' ', dimension, nullif(value, '')),
        stored_events || ' events, sum ' || stored_total, counted_events || ' events, sum ' || counted_total
 FROM summed
 WHERE (stored_events, stored_total) <> (counted_events, counted_total)
+  AND (%(source)s, step, start) NOT IN (SELECT source, step, start FROM forgotten)
 ORDER BY 1, 2, 3
 LIMIT %(limit)s

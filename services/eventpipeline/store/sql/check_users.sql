@@ -9,5 +9,6 @@ FULL JOIN (
     SELECT step, start, registers FROM pg_temp.rollup_users WHERE source = %(source)s
 ) AS counted USING (step, start)
 WHERE stored.registers IS DISTINCT FROM counted.registers
+  AND (%(source)s, step, start) NOT IN (SELECT source, step, start FROM forgotten)
 ORDER BY step, start
 LIMIT %(limit)s

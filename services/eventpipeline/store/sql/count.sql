@@ -23,5 +23,6 @@ counted AS (
     SELECT {source}, array_agg(date_bin('1 minute', "timestamp", '2000-01-01T00:00:00Z')),
            array_agg(hashtextextended(user_id, 0))
     FROM new
+    WHERE user_id <> ''
     HAVING count(*) > 0
 )

@@ -5,3 +5,4 @@ FROM events
 WHERE ("timestamp" >= %(head_from)s::timestamptz AND "timestamp" < %(head_to)s::timestamptz
        OR "timestamp" >= %(tail_from)s::timestamptz AND "timestamp" < %(tail_to)s::timestamptz)
   AND source = ANY (%(sources)s::text[])
+  AND user_id <> ''
