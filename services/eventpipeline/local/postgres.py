@@ -41,6 +41,7 @@ _OPTIONS = {
     "random_page_cost": "1.1",
     "jit": "off",
     "log_line_prefix": "%m [%p] ",
+    "log_error_verbosity": "terse",  # without the keys of rows that are there already: they are of senders
 }
 """fsync and synchronous_commit stay on: a collector acknowledges events once they are committed."""
 

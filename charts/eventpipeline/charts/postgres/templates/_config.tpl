@@ -96,6 +96,8 @@ password_encryption = 'scram-sha-256'
 timezone = 'UTC'
 log_timezone = 'UTC'
 log_line_prefix = '%m [%p] %u '
+# Without the keys of rows that are there already: they are of senders.
+log_error_verbosity = terse
 {{ end }}
 
 {{- define "postgres.access" -}}
