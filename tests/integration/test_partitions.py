@@ -107,6 +107,9 @@ async def test_retention_drops_days_remembers_them_and_leaves_the_rollups(databa
 
     assert maintained.dropped == (TODAY - timedelta(days=13), TODAY - timedelta(days=12))
     assert dropped_days(database) == [date(2024, 2, 29), *maintained.dropped]
+    # Their tables are gone, and their space with them: no row is left dead in one that stays.
+    tables = [f"events_{day:%Y%m%d}" for day in maintained.dropped]
+    assert scalar(database, "SELECT count(*) FROM pg_class WHERE relname = ANY (%s)", tables) == 0
     assert scalar(database, "SELECT array_agg(event_id ORDER BY event_id) FROM events") == ["e1", "e2"]
     assert_rollups(database, texts([*kept, *old]))
     assert maintain(database, TODAY, 10).dropped == ()
