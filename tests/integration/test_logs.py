@@ -150,7 +150,7 @@ def ask_everything(reporter: Service) -> None:
 
 async def put_foreign(stream: Stream) -> None:
     for text in foreign():
-        await stream.publish("facebook", text, {"Ep-Requests": json.dumps([[MARKER, MARKER, 1]])}, 5.0)
+        await stream.publish("facebook", text, {"Ep-Requests": json.dumps([["c-2", MARKER, 1]])}, 5.0)
         await stream.publish("DEAD", text, {}, 5.0)
 
 
