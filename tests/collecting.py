@@ -20,7 +20,7 @@ from eventpipeline.stream import Stream
 from eventpipeline.telemetry import Health, new_registry
 
 
-async def eventually(condition: Callable[[], Any], what: str, seconds: float = 15.0) -> None:
+async def eventually(condition: Callable[[], Any], what: str, seconds: float = 60.0) -> None:
     """Returns when the condition, which may be a coroutine function, holds."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:
