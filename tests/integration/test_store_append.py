@@ -36,7 +36,8 @@ async def opened(database: str, size: int = 1) -> AsyncIterator[Pool]:
 
 
 async def append(pool: Pool, source: str, packed: bytes, requests: Sequence[RequestRun] = ()) -> Appended:
-    async with connection(pool) as one:
+    # Far more than a collector would wait: here dozens share the connections.
+    async with connection(pool, 60.0) as one:
         return await Appender(built_in(source)).append(one, packed, requests)
 
 
