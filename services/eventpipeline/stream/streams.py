@@ -147,9 +147,12 @@ class Stream:
                 await self._put(source, payload, headers, timeout)
         except StreamFull:
             raise
-        except (StreamUnavailable, TimeoutError) as error:
+        except StreamUnavailable:
             self.forget(source)
-            raise error if isinstance(error, StreamUnavailable) else unavailable(error) from error
+            raise
+        except TimeoutError as error:
+            self.forget(source)
+            raise unavailable(error) from error
 
     async def _put(self, source: str, payload: bytes, headers: dict[str, str], timeout: float) -> None:
         """Publishes to a stream that is there, whatever its settings. Raises as `publish`."""
