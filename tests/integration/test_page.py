@@ -258,6 +258,13 @@ async def test_shows_what_strangers_sent_as_text(reporter: Served, chromium: Bro
     assert_quiet(page, reporter.url)
 
 
+async def test_says_what_is_an_estimate(reporter: Served, chromium: Browser) -> None:
+    page = await chromium.open(f"{reporter.url}?range=all")
+    users = "[...document.querySelectorAll('#demographics dd')].map((each) => each.innerText).join()"
+    await page.until(f"({users}).includes('± 3.2%')")
+    assert_quiet(page, reporter.url)
+
+
 async def test_tells_how_to_send_the_first_event(empty_reporter: Served, chromium: Browser) -> None:
     page = await chromium.open(empty_reporter.url)
     await page.until("document.querySelector('#start pre')")

@@ -28,7 +28,7 @@ export class DemographicsReport {
     );
   }
 
-  #source({ source, events, users, ...rest }, hue) {
+  #source({ source, events, users, estimates, ...rest }, hue) {
     const fields = Object.entries(rest);
     const distributions = fields.filter(([, value]) => Array.isArray(value));
     const averages = fields.filter(([, value]) => value === null || typeof value === "number");
@@ -39,18 +39,18 @@ export class DemographicsReport {
       h(
         "dl",
         { class: "figures" },
-        figure("Distinct users", count(users)),
+        figure("Distinct users", count(users), margin(estimates.users)),
         averages.map(([key, value]) => figure(words(key), decimal(value))),
       ),
       h(
         "div",
         { class: "distributions" },
-        distributions.map(([key, rows]) => this.#distribution(source, key, rows)),
+        distributions.map(([key, rows]) => this.#distribution(source, key, rows, estimates[key])),
       ),
     );
   }
 
-  #distribution(source, key, rows) {
+  #distribution(source, key, rows, estimate) {
     const id = `${source}/${key}`;
     const long = rows.length > MOST_ROWS && !("range" in rows[0]); // ranges make sense together only
     const whole = this.#wide.has(id);
@@ -99,10 +99,18 @@ export class DemographicsReport {
         ),
       ),
       rows.length === 0 ? empty("Nothing here.") : more,
+      estimate && h("p", { class: "muted" }, `Counts are up to ${plural(estimate.maxError, "event")} too low.`),
     );
   }
 }
 
-function figure(label, value) {
-  return h("div", {}, h("dt", {}, label), h("dd", {}, value));
+function figure(label, value, note) {
+  return h("div", {}, h("dt", {}, label), h("dd", {}, value, note));
+}
+
+/** What stands beside a figure that is not exact. */
+function margin(estimate) {
+  if (!estimate) return null;
+  const text = `± ${percent(estimate.relativeError)}`;
+  return h("span", { class: "muted", title: `An estimate, ${text} in 95 of 100 cases` }, ` ${text}`);
 }
