@@ -61,6 +61,22 @@ _ROLLUPS = """
 SELECT relname, pg_total_relation_size(oid) FROM pg_class
 WHERE relkind = 'r' AND relname IN ('rollup_events', 'rollup_dimensions', 'rollup_users') ORDER BY 1"""
 
+_KNOWN = "data #- '{user,userId}' #- '{engagement,campaignId}' #- '{engagement,purchaseAmount}'"
+_LAYOUTS = {
+    "as it is": ("text", "data"),
+    "data as json, not jsonb": ("text", "data::json"),
+    "data without what has a column": ("text", _KNOWN),
+    "the same, values without their names": ("text", f"jsonb_path_query_array({_KNOWN}, '$.*.*')"),
+    "the same, ids as uuid": ("uuid", f"jsonb_path_query_array({_KNOWN}, '$.*.*')"),
+    "no data at all": ("text", "NULL"),
+}
+"""What else a row could be: the type of its ids, and what it has of the event's `data`."""
+_LAYOUT = """
+CREATE TEMPORARY TABLE layout ON COMMIT DROP AS
+SELECT "timestamp", stored_at, event_id::{ids}, user_id::{ids}, correlation_id, source, funnel_stage, event_type,
+       campaign_id, transaction, amount, currency, {data} AS data
+FROM events"""
+
 
 def main(arguments: Sequence[str]) -> int:
     """The exit code is 0: the goal is told, not held."""
@@ -75,10 +91,15 @@ def main(arguments: Sequence[str]) -> int:
         asyncio.run(_store(server.url, wanted.events))
         with psycopg.connect(server.url, autocommit=True) as connection:
             connection.execute("VACUUM (ANALYZE)")
-            measured = _measured(connection)
+            measured = _measured(connection) | {"layouts": _layouts(connection)}
     rows = [(name, round(size, 1)) for part in ("parts", "columns", "rollups") for name, size in measured[part].items()]
     print_table(
         f"Bytes a row, {measured['rows']:,} rows", ("", "bytes"), [*rows, ("events, all parts", measured["row"])]
+    )
+    print_table(
+        "Other layouts of the table",
+        ("", "bytes a row"),
+        [(name, round(size, 1)) for name, size in measured["layouts"].items()],
     )
     about = {"machine": machine.machine(), "versions": machine.versions(), "conditions": {"events": wanted.events}}
     print(json.dumps({"benchmark": "store", "goal": _GOAL, **measured, **about}), flush=True)
@@ -107,6 +128,19 @@ def _measured(connection: psycopg.Connection[Any]) -> dict[str, Any]:
     columns = {f"  of it {name}": float(size or 0) for name, size in zip(names, sizes, strict=True)}
     rollups = {name: int(size) / count for name, size in connection.execute(_ROLLUPS).fetchall()}
     return {"rows": count, "row": round(sum(parts.values()), 1), "parts": parts, "columns": columns, "rollups": rollups}
+
+
+def _layouts(connection: psycopg.Connection[Any]) -> dict[str, float]:
+    """Bytes a row of the table alone, were it of another layout."""
+    found = {}
+    for name, (ids, data) in _LAYOUTS.items():
+        with connection.transaction():
+            connection.execute(_LAYOUT.format(ids=ids, data=data).encode())
+            (size,) = connection.execute(
+                "SELECT pg_relation_size('layout')::float8 / count(*) FROM layout"
+            ).fetchone() or (0.0,)
+        found[name] = size
+    return found
 
 
 if __name__ == "__main__":
