@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import date
 from pathlib import Path
 
 import psycopg
@@ -13,6 +14,7 @@ import pytest
 from eventpipeline.sources import built_in
 from eventpipeline.store import SchemaMismatch, StoreError, StoreUnavailable
 from eventpipeline.store.append import Appended, Appender
+from eventpipeline.store.partitions import maintain
 from eventpipeline.store.pool import connection, open_pool
 from eventpipeline.store.schema import VERSION, Migration, migrate, migrations
 from servers import wait_for
@@ -78,6 +80,66 @@ async def test_data_of_an_earlier_schema_are_kept_and_migrated(empty_database: s
     assert scalar(empty_database, "SELECT n FROM rollup_note") == 1
     assert (await append(empty_database, 1)).new == 1
     assert scalar(empty_database, "SELECT array_agg(event_id ORDER BY event_id) FROM events") == ["e1", "old"]
+
+
+KEYS = """
+SELECT tree.relid::regclass::text, pg_get_constraintdef(oid), conparentid <> 0
+FROM pg_partition_tree('events') AS tree JOIN pg_constraint ON conrelid = tree.relid AND contype = 'p' ORDER BY 1"""
+INDEXES = """
+SELECT tree.relid::regclass::text, array_agg(indexrelid::regclass::text ORDER BY indexrelid::regclass::text)
+FROM pg_partition_tree('events') AS tree JOIN pg_index ON indrelid = tree.relid AND indisvalid GROUP BY 1 ORDER BY 1"""
+
+
+async def test_a_key_that_began_with_the_id_begins_with_the_time(empty_database: str) -> None:
+    """In a store of before, with days of their own, as in a new one; copies of what it holds are still copies."""
+    before = migrations()[:3]
+    migrate(empty_database, before)
+    maintain(empty_database, date(2025, 3, 2), None)
+    numbers = range(0, 300, 3)
+    with psycopg.connect(empty_database) as connection:
+        assert "events_timestamp" in dict(connection.execute(INDEXES).fetchall())["events"]
+        for event in (facebook(number) for number in numbers):
+            connection.execute(
+                'INSERT INTO events (source, event_id, "timestamp", funnel_stage, event_type, user_id, transaction,'
+                " data) VALUES ('facebook', %s, %s, 'top', 'ad.view', 'u', false, '{}')",
+                (event["eventId"], event["timestamp"]),
+            )
+
+    assert migrate(empty_database) == NAMES[3:]
+
+    days = [f"events_202503{day:02}" for day in range(1, 10)]
+    with psycopg.connect(empty_database) as connection:
+        keys = connection.execute(KEYS).fetchall()
+        assert keys == [
+            (table, 'PRIMARY KEY ("timestamp", event_id, source)', table != "events")
+            for table in ("events", *days, "events_default")
+        ]
+        indexes = dict(connection.execute(INDEXES).fetchall())
+        assert indexes["events"] == ["events_pkey", "events_transactions"]
+        assert {len(found) for found in indexes.values()} == {2}
+    assert (await append(empty_database, *range(300))).new == 200
+    assert scalar(empty_database, "SELECT count(*) FROM events") == 300
+    # A day that is made later has the indexes of the others.
+    maintain(empty_database, date(2025, 3, 3), None)
+    with psycopg.connect(empty_database) as connection:
+        later = dict(connection.execute(INDEXES).fetchall())["events_20250310"]
+        assert (later[0], len(later)) == ("events_20250310_pkey", 2)
+
+
+async def test_reports_go_on_while_the_keys_are_made(empty_database: str) -> None:
+    """Appends wait for a migration; whoever reads waits only at its end, when the new keys take their place."""
+    migrate(empty_database, migrations()[:3])
+    making, rest = migrations()[3].text.split("ALTER TABLE events DROP CONSTRAINT", 1)
+    slow = f"{making} PERFORM pg_sleep(0.8); ALTER TABLE events DROP CONSTRAINT{rest}"
+    halfway = Migration(4, NAMES[3], slow, 1)  # type: ignore[arg-type]
+    migrating = asyncio.create_task(asyncio.to_thread(migrate, empty_database, (*migrations()[:3], halfway)))
+    sleeps = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+    await asyncio.to_thread(wait_for, lambda: scalar(empty_database, sleeps) == 1, what=lambda: "the new keys")
+
+    assert scalar(empty_database, "SELECT count(*) FROM events") == 0
+
+    assert not migrating.done()
+    assert await migrating == (NAMES[3],)
 
 
 async def test_a_newer_schema_that_this_release_can_write_is_left_alone(database: str) -> None:

@@ -22,7 +22,7 @@ WITH schema AS (
            {user_id}, {campaign_id}, {is_transaction}, {amount}, {currency}, correlation_id, data
     FROM batch
     WHERE NOT EXISTS (SELECT FROM dropped_days WHERE day = ("timestamp" AT TIME ZONE 'UTC')::date)
-    ORDER BY event_id, "timestamp"
+    ORDER BY "timestamp", event_id
     {on_copy}
     RETURNING "timestamp", funnel_stage, event_type, user_id, transaction, amount, currency, data
 ), {counted}
