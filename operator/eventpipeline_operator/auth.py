@@ -37,13 +37,17 @@ class SecretHashes:
 
 
 NO_HASHES = SecretHashes()
+_NOTHING: Mapping[str, str] = {}
 
 
-def hashes(auth: Mapping[str, str], *, nats_url: str | None = None, database_url: str | None = None) -> SecretHashes:
+def hashes(
+    auth: Mapping[str, str], *, nats_url: str | None = None, database_url: str | None = None,
+    nats_tls: Mapping[str, str] = _NOTHING, store_tls: Mapping[str, str] = _NOTHING,
+) -> SecretHashes:  # fmt: skip
     """The hashes of a pipeline with the Secret `auth`, and with the content of the secrets of external servers."""
     return SecretHashes(
-        nats=_digest(nats_url or auth.get(NATS_PASSWORD, "")),
-        store=_digest(database_url or f"{auth.get(USER)}:{auth.get(PASSWORD)}"),
+        nats=_digest(nats_url or auth.get(NATS_PASSWORD, ""), *nats_tls.values()),
+        store=_digest(database_url or f"{auth.get(USER)}:{auth.get(PASSWORD)}", *store_tls.values()),
         postgres=_digest(*(f"{key}={auth[key]}" for key in sorted(auth) if key.startswith("postgres-"))),
     )
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from eventpipeline import plan as planning
 from eventpipeline.authentication import KeyRef
 from eventpipeline.plan import COLLECTOR_PORT, NATS_PORT, POSTGRES_PORT, Addresses, Plan, Workload
 from eventpipeline.settings import MIB, MaintainSettings
-from eventpipeline.spec import EventPipeline, ResourceList, Resources, quantity_bytes, quantity_cpus
+from eventpipeline.spec import EventPipeline, ExternalTls, ResourceList, Resources, quantity_bytes, quantity_cpus
 from eventpipeline_operator import values as v
 from eventpipeline_operator.auth import (
     NATS_PASSWORD,
@@ -32,6 +32,8 @@ __all__ = ["CHART", "ChartError", "Extras", "HelmMissing", "addresses", "plan", 
 MANAGED_BY = "eventpipeline-operator"
 
 NATS_USER, DATABASE = "eventpipeline", "eventpipeline"
+TLS_DIR = "/etc/eventpipeline/tls"
+"""Where the chart mounts certificates."""
 _DATABASE_HOST = f"$(PIPELINE)-postgres:{POSTGRES_PORT}/{DATABASE}"
 # Requests are what autoscalers measure against. An idle collector uses 8m, and with a request of 20m two of them would
 # never be one again: half of 70 % is less than what they use at rest.
@@ -74,7 +76,13 @@ def addresses(pipeline: EventPipeline) -> Addresses:
         # A dollar in somebody's address is a dollar, and no way to read a variable of ours.
         nats = "$(EXTERNAL_NATS_URL)" if external.credentials_secret_ref else external.url.replace("$", "$$")
     store = f"postgresql://$(POSTGRES_USER):$(POSTGRES_PASSWORD)@{_DATABASE_HOST}"
-    return Addresses(nats, "$(EXTERNAL_DATABASE_URL)" if pipeline.spec.store.external else store)
+    database = pipeline.spec.store.external
+    return Addresses(
+        nats,
+        "$(EXTERNAL_DATABASE_URL)" if database else store,
+        nats_tls_dir=f"{TLS_DIR}/nats" if external and external.tls else None,
+        database_tls_dir=f"{TLS_DIR}/postgres" if database and database.tls else None,
+    )
 
 
 def stream_prefix(pipeline: EventPipeline, namespace: str) -> str:
@@ -88,9 +96,12 @@ def values(pipeline: EventPipeline, the_plan: Plan, image: v.Image, extras: Extr
     both = (*nats_secret, *store_secret)
     nats_notes = _notes(nats=extras.hashes.nats)
     notes = _notes(nats=extras.hashes.nats, store=extras.hashes.store)
+    nats_certificates, store_certificates = _certificates(pipeline)
+    certificates = (*nats_certificates, *store_certificates)
     collectors = tuple(
         v.Collector(
             source=_source(workload),
+            certificates=certificates,
             **_service(_on_own_address(workload), both, notes, _COLLECTOR),
         )
         for workload in (*the_plan.collectors, *extras.draining)
@@ -106,6 +117,7 @@ def values(pipeline: EventPipeline, the_plan: Plan, image: v.Image, extras: Extr
             key_secrets=_key_secrets(
                 one for sender in pipeline.spec.authentication.values() for one in sender.references
             ),
+            certificates=nats_certificates,
             **_service(the_plan.gateway, nats_secret, nats_notes, _gateway_resources(pipeline)),
         ),
         collectors=collectors,
@@ -113,11 +125,18 @@ def values(pipeline: EventPipeline, the_plan: Plan, image: v.Image, extras: Extr
             ingress=spec.reporter.ingress,
             key_secrets=_key_secrets(spec.reporter.authentication.references),
             token_provider=spec.reporter.authentication.oidc is not None,
+            certificates=certificates,
             **_service(the_plan.reporter, both, notes, _REPORTER),
         ),
-        migrate=v.Process(environment=_owner(pipeline, None), secret_environment=_owner_secret(pipeline)),
+        migrate=v.Process(
+            environment=_owner(pipeline, None),
+            secret_environment=_owner_secret(pipeline),
+            certificates=store_certificates,
+        ),
         maintain=v.Maintain(
-            environment=_owner(pipeline, the_plan.retention_days), secret_environment=_owner_secret(pipeline)
+            environment=_owner(pipeline, the_plan.retention_days),
+            secret_environment=_owner_secret(pipeline),
+            certificates=store_certificates,
         ),
         nats=_nats(pipeline, the_plan, extras),
         postgres=_postgres(pipeline, the_plan, collectors, extras),
@@ -205,6 +224,21 @@ def _store_secret(pipeline: EventPipeline) -> tuple[v.SecretVariable, ...]:
     )
 
 
+def _certificates(pipeline: EventPipeline) -> tuple[tuple[v.Certificates, ...], tuple[v.Certificates, ...]]:
+    """Those for NATS and those for Postgres."""
+    stream, store = pipeline.spec.stream.external, pipeline.spec.store.external
+    return _certificates_of("nats", stream.tls if stream else None), _certificates_of(
+        "postgres", store.tls if store else None
+    )
+
+
+def _certificates_of(server: Literal["nats", "postgres"], tls: ExternalTls | None) -> tuple[v.Certificates, ...]:
+    if tls is None:
+        return ()
+    ca = v.CaKey(name=tls.ca_secret_ref.name, key=tls.ca_secret_ref.key)
+    return (v.Certificates(server=server, ca=ca, client_secret=tls.client_secret_name),)
+
+
 def _owner_secret(pipeline: EventPipeline) -> tuple[v.SecretVariable, ...]:
     if pipeline.spec.store.external:
         return _store_secret(pipeline)
@@ -216,10 +250,12 @@ def _variable(name: str, secret: str, key: str) -> v.SecretVariable:
 
 
 def _owner(pipeline: EventPipeline, retention_days: int | None) -> dict[str, str]:
-    url = f"postgresql://{OWNER_ROLE}:$(POSTGRES_OWNER_PASSWORD)@{_DATABASE_HOST}"
+    url, found = f"postgresql://{OWNER_ROLE}:$(POSTGRES_OWNER_PASSWORD)@{_DATABASE_HOST}", addresses(pipeline)
     if pipeline.spec.store.external:
-        url = addresses(pipeline).database_url
-    return MaintainSettings(database_url=url, retention_days=retention_days).environ()
+        url = found.database_url
+    return MaintainSettings(
+        database_url=url, database_tls_dir=found.database_tls_dir, retention_days=retention_days
+    ).environ()
 
 
 def _nats(pipeline: EventPipeline, the_plan: Plan, extras: Extras) -> v.Nats:

@@ -40,7 +40,7 @@ class Looking:
         if not write or (plans.plan.nats and not (nats and nats.ready)):
             return StreamsSeen()
         settings = plans.stream_settings(secrets.variables(pipeline))
-        return await self.open_streams.look(pipeline.metadata.uid or "", settings, plans.sources)
+        return await self.open_streams.look(pipeline.metadata.uid or "", settings, plans.sources, secrets.nats_tls)
 
     async def pods(self, pipeline: EventPipeline) -> tuple[Object, ...]:
         return tuple((await self._labelled(pipeline, POD)).values())

@@ -13,9 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from eventpipeline.authentication import KeyRef
+from eventpipeline.certificates import CA, CERTIFICATE, KEY
 from eventpipeline.readers import read_hashes
-from eventpipeline.spec import EventPipeline, SecretRef
+from eventpipeline.spec import CaRef, EventPipeline, ExternalTls, SecretRef
+from eventpipeline_operator import certificates
 from eventpipeline_operator.auth import NATS_PASSWORD, REQUIRED_KEYS, USER, SecretHashes, hashes, new_auth, rotated
+from eventpipeline_operator.certificates import Files
 from eventpipeline_operator.cluster import Cluster
 from eventpipeline_operator.errors import Refused, Unavailable
 from eventpipeline_operator.objects import PIPELINE, SECRET, Key, Object, is_owned, labels_of, owner_reference
@@ -31,6 +34,9 @@ class Credentials:
     auth: Mapping[str, str] = field(repr=False)
     nats_url: str | None = field(default=None, repr=False)
     database_url: str | None = field(default=None, repr=False)
+    nats_tls: Files = field(default_factory=dict, repr=False)
+    """The certificates for an external NATS, as files; empty without."""
+    store_tls: Files = field(default_factory=dict, repr=False)
     version: str | None = None
     """The resourceVersion of the pipeline's own Secret."""
     rotated_for: str | None = None
@@ -43,7 +49,10 @@ class Credentials:
 
     @property
     def hashes(self) -> SecretHashes:
-        return hashes(self.auth, nats_url=self.nats_url, database_url=self.database_url)
+        return hashes(
+            self.auth, nats_url=self.nats_url, database_url=self.database_url,
+            nats_tls=self.nats_tls, store_tls=self.store_tls,
+        )  # fmt: skip
 
     def variables(self, pipeline: EventPipeline) -> dict[str, str]:
         """What stands for `$(NAME)` in the addresses of the plan, seen from outside the pipeline's namespace."""
@@ -113,6 +122,8 @@ async def credentials(cluster: Cluster, pipeline: EventPipeline, *, write: bool)
         rotated_for=metadata.get("annotations", {}).get(_ROTATED),
         nats_url=await _external(cluster, key.namespace, reference, _NATS) if reference else None,
         database_url=await _external(cluster, key.namespace, store.url_secret_ref, _POSTGRES) if store else None,
+        nats_tls=await _certificates(cluster, key.namespace, "stream", nats.tls) if nats and nats.tls else {},
+        store_tls=await _certificates(cluster, key.namespace, "store", store.tls) if store and store.tls else {},
     )
 
 
@@ -175,6 +186,17 @@ async def _external(cluster: Cluster, namespace: str, reference: SecretRef | Key
             "SecretInvalid",
         )
     return value
+
+
+async def _certificates(cluster: Cluster, namespace: str, part: str, tls: ExternalTls) -> Files:
+    references = {CA: tls.ca_secret_ref}
+    if tls.client_secret_name:
+        references |= {file: CaRef(name=tls.client_secret_name, key=file) for file in (CERTIFICATE, KEY)}
+    files = {file: await _external(cluster, namespace, reference) for file, reference in references.items()}
+    if fault := certificates.fault(files):
+        places = ", ".join(f"{file}: Secret {one.name}, key {one.key}" for file, one in references.items())
+        raise Refused(f"spec.{part}.external.tls: {fault} ({places}); correct it. {_UNTOUCHED}", "SecretInvalid")
+    return files
 
 
 def _check_hashes(reference: KeyRef, value: str) -> None:

@@ -12,7 +12,15 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from eventpipeline.plan import GATEWAY_PORT, REPORTER_PORT, Plan, Workload
-from eventpipeline.spec import Condition, Endpoints, EventPipeline, EventPipelineStatus, Ingress, SourceStatus
+from eventpipeline.spec import (
+    Condition,
+    Endpoints,
+    EventPipeline,
+    EventPipelineStatus,
+    ExternalTls,
+    Ingress,
+    SourceStatus,
+)
 from eventpipeline_operator.observe import Seen, Trouble, WorkloadSeen
 
 PARTS = ("StreamReady", "StoreReady", "GatewayReady", "CollectorsReady", "ReporterReady")
@@ -112,7 +120,7 @@ def _check_nats(pipeline: EventPipeline) -> str:
     place = f"Secret {reference.name}, key {reference.key}" if reference else "spec.stream.external.url"
     return (
         f". Check the address, user and password in {place}, that the server can be reached from the cluster, and that "
-        "it has JetStream."
+        f"it has JetStream.{_check_certificates('stream', external.tls)}"
     )
 
 
@@ -138,7 +146,17 @@ def _check_postgres(pipeline: EventPipeline) -> str:
     reference = external.url_secret_ref
     return (
         f". Check the address, user and password in Secret {reference.name}, key {reference.key}, and that the server "
-        "can be reached from the cluster."
+        f"can be reached from the cluster.{_check_certificates('store', external.tls)}"
+    )
+
+
+def _check_certificates(part: str, tls: ExternalTls | None) -> str:
+    if tls is None:
+        return ""
+    client = f"; tls.crt and tls.key, Secret {tls.client_secret_name}" if tls.client_secret_name else ""
+    return (
+        f" Certificates are those of spec.{part}.external.tls: ca.crt, Secret {tls.ca_secret_ref.name}, key "
+        f"{tls.ca_secret_ref.key}{client}. Correct a Secret, and the pods follow within a minute."
     )
 
 

@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from tempfile import TemporaryDirectory
 
 from eventpipeline.settings import StreamSettings
 from eventpipeline.stream import DEAD, Change, Ensured, Stream, StreamUnavailable
 from eventpipeline.telemetry import log
+from eventpipeline_operator.certificates import NO_FILES, Files, write
 
 _SECONDS = 5.0
 _log = log("streams")
@@ -38,6 +40,8 @@ class _Open:
     """One connection, and what is remembered of the last look through it."""
 
     settings: StreamSettings
+    certificates: Files
+    folder: TemporaryDirectory[str] | None
     stream: Stream
     same_plan: bool = False
     """Whether the streams were looked at with these settings before: then what differs was changed by somebody."""
@@ -54,9 +58,11 @@ class Streams:
         """When each stream and consumer was made, as far as it was seen, by UID and source: the services make again
         what is missing at once, so that a deletion shows only in this."""
 
-    async def look(self, uid: str, settings: StreamSettings, sources: Sequence[str]) -> StreamsSeen:
+    async def look(
+        self, uid: str, settings: StreamSettings, sources: Sequence[str], certificates: Files = NO_FILES
+    ) -> StreamsSeen:
         """Puts back what is missing or was changed of the streams and consumers, and says what is pending."""
-        opened = await self._opened(uid, settings)
+        opened = await self._opened(uid, settings, certificates)
         made_at, found = self._made_at.setdefault(uid, {}), _Found()
         try:
             async with asyncio.timeout(_SECONDS):
@@ -91,13 +97,15 @@ class Streams:
             self._made_at[uid].pop(source, None)
         return dropped
 
-    async def _opened(self, uid: str, settings: StreamSettings) -> _Open:
-        if uid in self._open and self._open[uid].settings != settings:
+    async def _opened(self, uid: str, settings: StreamSettings, certificates: Files) -> _Open:
+        if (found := self._open.get(uid)) and (found.settings, found.certificates) != (settings, certificates):
             await self._close(uid)
         if uid not in self._open:
-            stream = Stream(settings, "operator")
+            folder = write(certificates) if certificates else None
+            own = settings.model_copy(update={"nats_tls_dir": folder.name if folder else None})
+            stream = Stream(own, "operator")
             stream.start()
-            self._open[uid] = _Open(settings, stream)
+            self._open[uid] = _Open(settings, certificates, folder, stream)
         return self._open[uid]
 
     async def close(self, uid: str) -> None:
@@ -112,6 +120,8 @@ class Streams:
             await asyncio.wait((closing,), timeout=_SECONDS)
             if closing.done() and not closing.cancelled() and (error := closing.exception()):
                 _log.debug("closing", error=str(error))
+            if found.folder:
+                found.folder.cleanup()
 
     async def close_all(self) -> None:
         await asyncio.gather(*(self.close(uid) for uid in tuple(self._open)))

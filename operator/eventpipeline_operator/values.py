@@ -38,11 +38,25 @@ class SecretVariable(Model):
     key: str = Field(min_length=1)
 
 
+class CaKey(Model):
+    name: DnsName
+    key: Annotated[str, Field(min_length=1, pattern=KEY_PATTERN)]
+
+
+class Certificates(Model):
+    """Of an external server; mounted at /etc/eventpipeline/tls/SERVER as ca.crt, tls.crt and tls.key."""
+
+    server: Literal["nats", "postgres"]
+    ca: CaKey
+    client_secret: DnsName | None = Field(default=None, description="Of type kubernetes.io/tls.")
+
+
 class Process(Model):
     """A command of `eventpipeline` and the settings it reads."""
 
     environment: Environment = Field(default={}, description="Settings; $(NAME) is replaced by a secret variable.")
     secret_environment: tuple[SecretVariable, ...] = ()
+    certificates: tuple[Certificates, ...] = Field(default=(), description="For the servers that it connects to.")
 
 
 class Service(Process):

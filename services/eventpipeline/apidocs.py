@@ -7,9 +7,10 @@ from typing import Any
 
 import orjson
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
+
+from eventpipeline.files import WholeFile, WholeFiles
 
 ASSETS = Path(__file__).parent / "apidocs_assets"
 
@@ -28,7 +29,7 @@ def docs_routes(openapi: dict[str, Any]) -> list[BaseRoute]:
         return Response(document, media_type="application/json")
 
     async def page(_request: Request) -> Response:
-        return FileResponse(ASSETS / "index.html", headers={"content-security-policy": _POLICY})
+        return WholeFile(ASSETS / "index.html", headers={"content-security-policy": _POLICY})
 
     return [
         Route("/openapi.json", json),
@@ -37,7 +38,7 @@ def docs_routes(openapi: dict[str, Any]) -> list[BaseRoute]:
     ]
 
 
-class _Assets(StaticFiles):
+class _Assets(WholeFiles):
     """Files that hold nothing of the pipeline: a browser may keep them, and asks whether they are still the same."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:

@@ -30,6 +30,8 @@ class Addresses:
 
     nats_url: str
     database_url: str
+    nats_tls_dir: str | None = None
+    database_tls_dir: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,14 +113,19 @@ def plan(pipeline: EventPipeline, addresses: Addresses, *, stream_prefix: str = 
     nats = spec.stream.managed
     limits = stream_limits(quantity_bytes(nats.storage), len(spec.declarations)) if nats else EXTERNAL_LIMITS
 
-    stream = {
+    stream: dict[str, object] = {
         "nats_url": addresses.nats_url,
+        "nats_tls_dir": addresses.nats_tls_dir,
         "stream_prefix": stream_prefix,
         "stream_bytes": limits.stream_bytes,
         "dead_bytes": limits.dead_bytes,
         "stream_larger": nats is None,
         "stream_replicas": nats.replicas if nats else 1,
         "stream_retention_seconds": spec.stream.retention_seconds,
+    }
+    database: dict[str, object] = {
+        "database_url": addresses.database_url,
+        "database_tls_dir": addresses.database_tls_dir,
     }
     gateway = GatewaySettings.model_validate(
         stream
@@ -139,17 +146,14 @@ def plan(pipeline: EventPipeline, addresses: Addresses, *, stream_prefix: str = 
             "port": REPORTER_PORT,
             "declarations": declarations,
             "sources": names,
-            "database_url": addresses.database_url,
+            **database,
             "authentication": None if spec.reporter.authentication.is_open else spec.reporter.authentication,
         }
     )
     return Plan(
         name=pipeline.metadata.name,
         gateway=Workload("gateway", ("gateway",), gateway, spec.gateway.autoscaling, spec.gateway.resources),
-        collectors=tuple(
-            _collector(pipeline, index, stream | {"database_url": addresses.database_url})
-            for index in range(len(names))
-        ),
+        collectors=tuple(_collector(pipeline, index, stream | database) for index in range(len(names))),
         reporter=Workload("reporter", ("reporter",), reporter, spec.reporter.autoscaling, spec.reporter.resources),
         nats=NatsServer(nats.replicas, quantity_bytes(nats.storage), int(quantity_bytes(nats.storage) * _VOLUME_SHARE))
         if nats

@@ -114,6 +114,8 @@ class StreamSettings(Settings):
 
     nats_url: str
     """Where NATS is: nats://user:password@host:4222; several servers are separated by commas."""
+    nats_tls_dir: str | None = None
+    """A folder with the certificates for NATS, read at each connection: ca.crt, and tls.crt with tls.key or neither."""
     stream_prefix: str = ""
     """Stands before the stream names where several pipelines share a server."""
     stream_bytes: int = Field(default=1 * GIB, gt=0)
@@ -168,6 +170,8 @@ class CollectorSettings(DeclaredSettings):
 
     database_url: str
     """Where Postgres is: postgresql://user:password@host/database."""
+    database_tls_dir: str | None = None
+    """A folder with the certificates for Postgres, likewise; sslmode is verify-full then."""
     source: SourceName
     """The source whose events are collected."""
     batch_bytes: int = Field(default=2 * MIB, gt=0)
@@ -179,6 +183,8 @@ class ReporterSettings(DeclaredSettings):
 
     database_url: str
     """Where Postgres is: postgresql://user:password@host/database. A role that may only read is enough."""
+    database_tls_dir: str | None = None
+    """A folder with the certificates for Postgres, as above."""
     sources: SourceList
     """The sources that are reported, separated by commas: facebook,tiktok."""
     authentication: Readers = None
@@ -192,5 +198,7 @@ class MaintainSettings(Environment):
 
     database_url: str
     """Where Postgres is, with the role that owns the tables."""
+    database_tls_dir: str | None = None
+    """A folder with the certificates for Postgres, as above."""
     retention_days: int | None = Field(default=None, ge=1)
     """`maintain` drops the days that are older; without it, none."""

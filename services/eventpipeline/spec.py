@@ -250,6 +250,27 @@ class SecretRef(Model):
     )
 
 
+class CaRef(SecretRef):
+    """A key of a Secret in the namespace of this resource, with certificates of CAs in PEM."""
+
+    key: str = Field(
+        default="ca.crt", min_length=1, max_length=253, pattern=r"^[-._a-zA-Z0-9]+$", description="The key in it."
+    )
+
+
+class ExternalTls(Model):
+    """Certificates for the connections to a server that somebody else runs. With it, none is made without TLS."""
+
+    ca_secret_ref: CaRef = Field(
+        description="The CAs that the server's certificate is verified against; it must be for the host of the address."
+    )
+    client_secret_name: DnsName | None = Field(
+        default=None,
+        description="A Secret of type kubernetes.io/tls, with tls.crt and tls.key: the certificate by which services "
+        "and operator prove who they are, where the server asks for one.",
+    )
+
+
 class ExternalNats(Model):
     """NATS servers with JetStream that somebody else runs. Set sync_interval to always on them, or a power cut may
     lose events that were answered 202. A pipeline cannot change between managed and external.
@@ -263,6 +284,9 @@ class ExternalNats(Model):
         default=None,
         description="A Secret whose key holds a whole address in the form of url, with user and password in it: "
         "nats://user:password@host:4222. The services use it in place of url.",
+    )
+    tls: ExternalTls | None = Field(
+        default=None, description="Certificates; without it TLS is as the address and the system's CAs say."
     )
 
 
@@ -321,6 +345,11 @@ class ExternalPostgres(Model):
     """A Postgres that somebody else runs. A pipeline cannot change between managed and external."""
 
     url_secret_ref: SecretRef = Field(description="A Secret whose key holds postgresql://user:password@host/database.")
+    tls: ExternalTls | None = Field(
+        default=None,
+        description="Certificates; sslmode is verify-full then, whatever the address says. Without it the address "
+        "decides.",
+    )
 
 
 class Store(Model):

@@ -90,6 +90,34 @@ securityContext:
     type: RuntimeDefault
 {{- end }}
 
+{{/* Of what connects to external servers. Not by subPath, which would stay as it was when the Secret changes. */}}
+{{- define "eventpipeline.certificateMounts" -}}
+{{- range .certificates }}
+- {name: {{ .server }}-tls, mountPath: /etc/eventpipeline/tls/{{ .server }}, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{/* libpq refuses a key that others may read; the pod's group may. */}}
+{{- define "eventpipeline.certificateVolumes" -}}
+{{- range .certificates }}
+- name: {{ .server }}-tls
+  projected:
+    defaultMode: 0440
+    sources:
+      - secret:
+          name: {{ .ca.name }}
+          items:
+            - {key: {{ .ca.key | quote }}, path: ca.crt}
+      {{- with .clientSecret }}
+      - secret:
+          name: {{ . }}
+          items:
+            - {key: tls.crt, path: tls.crt}
+            - {key: tls.key, path: tls.key}
+      {{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "eventpipeline.spread" -}}
 topologySpreadConstraints:
   {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}

@@ -48,6 +48,7 @@ spec:
           {{- include "eventpipeline.containerSecurity" . | nindent 10 }}
           volumeMounts:
             - {name: tmp, mountPath: /tmp}
+            {{- include "eventpipeline.certificateMounts" .root.Values.migrate | nindent 12 }}
       {{- end }}
       containers:
         - name: {{ .component }}
@@ -85,9 +86,11 @@ spec:
             {{- if .service.keySecrets }}
             - {name: keys, mountPath: /etc/eventpipeline/keys, readOnly: true}
             {{- end }}
+            {{- include "eventpipeline.certificateMounts" .service | nindent 12 }}
       volumes:
         - name: tmp
           emptyDir: {sizeLimit: 256Mi}
+        {{- include "eventpipeline.certificateVolumes" .service | nindent 8 }}
         {{- with .service.keySecrets }}
         # Not by subPath, which would stay as it was when the Secret changes.
         - name: keys

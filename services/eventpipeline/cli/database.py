@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from eventpipeline.cli.output import fail
 from eventpipeline.settings import MaintainSettings, SettingsError
 from eventpipeline.store import SchemaMismatch, StoreError, StoreUnavailable
+from eventpipeline.store.address import address
 from eventpipeline.store.erasures import vacuum
 from eventpipeline.store.partitions import maintain as maintain_partitions
 from eventpipeline.store.schema import migrate as migrate_schema
@@ -33,8 +34,9 @@ def migrate(*, wait: float = 0.0) -> int:
     while True:
         try:
             settings = MaintainSettings.read(os.environ)
-            applied = migrate_schema(settings.database_url)
-            maintained = maintain_partitions(settings.database_url, datetime.now(UTC).date(), None)
+            database = address(settings.database_url, settings.database_tls_dir)
+            applied = migrate_schema(database)
+            maintained = maintain_partitions(database, datetime.now(UTC).date(), None)
         except (SettingsError, StoreError) as error:
             if not is_worth_waiting(error) or time.monotonic() >= deadline:
                 return fail(str(error))
@@ -61,8 +63,9 @@ def maintain() -> int:
     """
     try:
         settings = MaintainSettings.read(os.environ)
-        maintained = maintain_partitions(settings.database_url, datetime.now(UTC).date(), settings.retention_days)
-        vacuum(settings.database_url)
+        database = address(settings.database_url, settings.database_tls_dir)
+        maintained = maintain_partitions(database, datetime.now(UTC).date(), settings.retention_days)
+        vacuum(database)
     except (SettingsError, StoreError) as error:
         return fail(str(error))
     print(f"partitions made: {len(maintained.made)}, dropped: {len(maintained.dropped)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ from cyclopts import App, Parameter
 from eventpipeline.cli.connection import DATA_DIR, live_run
 from eventpipeline.cli.output import CommandError, OutputFormat, fail, print_json
 from eventpipeline.cli.pipeline import known_sources
+from eventpipeline.cli.servers import database_of
 from eventpipeline.store import StoreError
 from eventpipeline.store import rebuild as store
 
@@ -90,8 +90,7 @@ def rebuild(*, file: File = None, database_url: str | None = None, data_dir: Pat
 
 
 def _database(database_url: str | None, data_dir: Path) -> str:
-    run = live_run(data_dir)
-    found = database_url or (run.database_url if run else os.environ.get("DATABASE_URL"))
+    found = database_of(database_url, live_run(data_dir))
     if not found:
         raise CommandError(f"no pipeline runs from {data_dir}; give --data-dir or --database-url")
     return found

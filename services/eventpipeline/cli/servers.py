@@ -8,13 +8,18 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eventpipeline.cli.connection import live_run
 from eventpipeline.cli.output import CommandError
 from eventpipeline.settings import StreamSettings
 from eventpipeline.sources import Source
+from eventpipeline.store.address import address
 from eventpipeline.store.pool import Pool, open_pool
 from eventpipeline.stream import Stream
+
+if TYPE_CHECKING:
+    from eventpipeline.local.datadir import Run
 
 _CONNECT_SECONDS = 10.0
 
@@ -24,7 +29,9 @@ class Servers:
     """Where NATS and Postgres of a pipeline are, and what stands before the names of its streams."""
 
     nats_url: str
+    nats_tls_dir: str | None
     database_url: str
+    """With its certificates."""
     stream_prefix: str
 
     @classmethod
@@ -35,15 +42,20 @@ class Servers:
         """
         run = live_run(data_dir)
         nats = nats_url or (run.nats_url if run else os.environ.get("NATS_URL"))
-        database = database_url or (run.database_url if run else os.environ.get("DATABASE_URL"))
+        nats_tls_dir = run.nats_tls_dir if run and not nats_url else os.environ.get("NATS_TLS_DIR")
+        database = database_of(database_url, run)
         if not nats or not database:
             raise CommandError(f"no pipeline runs from {data_dir}; give --data-dir, or --nats-url and --database-url")
-        return cls(nats, database, os.environ.get("STREAM_PREFIX", "") if stream_prefix is None else stream_prefix)
+        prefix = os.environ.get("STREAM_PREFIX", "") if stream_prefix is None else stream_prefix
+        return cls(nats, nats_tls_dir, database, prefix)
 
     @asynccontextmanager
     async def connected(self, name: str) -> AsyncIterator[tuple[Stream, Pool]]:
         """The streams and the database, to be called `name` there. Raises CommandError where NATS does not answer."""
-        stream = Stream(StreamSettings(nats_url=self.nats_url, stream_prefix=self.stream_prefix), name)
+        settings = StreamSettings(
+            nats_url=self.nats_url, nats_tls_dir=self.nats_tls_dir, stream_prefix=self.stream_prefix
+        )
+        stream = Stream(settings, name)
         pool = open_pool(self.database_url, name=name, read_only=False, max_size=1)
         await pool.open(wait=False)
         stream.start()
@@ -52,11 +64,20 @@ class Servers:
                 async with asyncio.timeout(_CONNECT_SECONDS):
                     await stream.connected()
             except TimeoutError:
-                raise CommandError(f"NATS does not answer at {_places(self.nats_url)}") from None
+                why = f": {stream.connection_fault}" if stream.connection_fault else ""
+                raise CommandError(f"NATS does not answer at {_places(self.nats_url)}{why}") from None
             yield stream, pool
         finally:
             await stream.close()
             await pool.close()
+
+
+def database_of(database_url: str | None, run: Run | None) -> str | None:
+    """Where Postgres is, likewise, with its certificates: those of the pipeline that runs, or of DATABASE_TLS_DIR."""
+    if run and not database_url:
+        return address(run.database_url, run.database_tls_dir)
+    found = database_url or os.environ.get("DATABASE_URL")
+    return address(found, os.environ.get("DATABASE_TLS_DIR")) if found else None
 
 
 def _places(nats_url: str) -> str:

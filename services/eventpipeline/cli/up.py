@@ -24,6 +24,8 @@ def up(
     port_offset: int = 0,
     nats_url: str | None = None,
     database_url: str | None = None,
+    nats_tls_dir: Path | None = None,
+    database_tls_dir: Path | None = None,
     keys_dir: Path | None = None,
 ) -> int:
     """Run a pipeline on this machine, its own nats-server and Postgres included, until Ctrl-C.
@@ -47,6 +49,10 @@ def up(
         A NATS that runs already, instead of one started here: nats://user:password@host:4222.
     database_url
         A Postgres that runs already, instead of one started here: postgresql://user:password@host/database.
+    nats_tls_dir
+        A folder with the certificates for that NATS: ca.crt, and tls.crt with tls.key where it asks for one.
+    database_tls_dir
+        A folder with the certificates for that Postgres, likewise.
     keys_dir
         Where the keys of senders are, each in a file NAME/KEY; by default the folder keys in the data dir. A key may
         also be in an environment variable EVENTPIPELINE_KEY_NAME_KEY.
@@ -58,7 +64,7 @@ def up(
 
     silence_logging()
     try:
-        options = Options(data_dir, port_offset, nats_url, database_url, keys_dir)
+        options = Options(data_dir, port_offset, nats_url, database_url, nats_tls_dir, database_tls_dir, keys_dir)
         pipeline = pipeline_of(file, name)
         console.print(f"Starting [bold]{pipeline.metadata.name}[/bold] [dim](data in {data_dir.absolute()})[/dim]")
         asyncio.run(run_up(pipeline, options, tell, work))

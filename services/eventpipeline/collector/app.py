@@ -15,6 +15,7 @@ from eventpipeline.problems import HANDLERS
 from eventpipeline.server import serve
 from eventpipeline.settings import CollectorSettings
 from eventpipeline.sources import load
+from eventpipeline.store.address import address
 from eventpipeline.store.pool import check, open_pool
 from eventpipeline.stream import Stream
 from eventpipeline.telemetry import Health, RequestMiddleware, configure_logging, new_registry, routes
@@ -37,7 +38,10 @@ async def run(settings: CollectorSettings) -> None:
     health = Health()
     metrics = CollectorMetrics(registry, source)
     stream = Stream(settings, f"{source.name}-collector")
-    pool = open_pool(settings.database_url, name=f"{source.name}-collector", read_only=False, max_size=4)
+    pool = open_pool(
+        address(settings.database_url, settings.database_tls_dir),
+        name=f"{source.name}-collector", read_only=False, max_size=4,
+    )  # fmt: skip
     store = BatchStore(source, pool, metrics, health)
 
     async def store_check() -> str | None:

@@ -67,6 +67,8 @@ class Run(BaseModel):
     reporter_url: str
     nats_url: str
     database_url: str
+    nats_tls_dir: str | None = None
+    database_tls_dir: str | None = None
     children: tuple[Child, ...] = ()
 
 

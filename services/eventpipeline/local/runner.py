@@ -48,6 +48,9 @@ class Options:
     nats_url: str | None = None
     """Servers that run already, instead of ones of our own."""
     database_url: str | None = None
+    nats_tls_dir: Path | None = None
+    """Folders with the certificates for those servers."""
+    database_tls_dir: Path | None = None
     keys_dir: Path | None = None
     """Where the keys of senders and readers are, as files NAME/KEY; without it, the folder keys in the data dir."""
     as_root: postgres.RootStrategy | None = None
@@ -118,7 +121,10 @@ async def running(pipeline: EventPipeline, options: Options, on_event: OnEvent =
 async def _running(
     pipeline: EventPipeline, options: Options, supervisor: Supervisor, on_event: OnEvent
 ) -> AsyncIterator[Running]:
-    pipeline = workloads.resolved(pipeline, nats_url=options.nats_url, database_url=options.database_url)
+    pipeline = workloads.resolved(
+        pipeline, nats_url=options.nats_url, database_url=options.database_url,
+        nats_tls_dir=options.nats_tls_dir, database_tls_dir=options.database_tls_dir,
+    )  # fmt: skip
     data = DataDir(options.data_dir)
     if fault := workloads.missing_keys(pipeline, _keys(options, data), os.environ):
         raise Unresolvable(fault)
@@ -161,7 +167,10 @@ def _prepare(pipeline: EventPipeline, options: Options, data: DataDir, superviso
     nats_url = external.url if external else f"nats://{HOST}:{servers[workloads.NATS]}"
     database_url = cluster.url(servers[workloads.POSTGRES]) if cluster else options.database_url
     assert database_url is not None
-    addresses = Addresses(nats_url=nats_url, database_url=database_url)
+    addresses = Addresses(
+        nats_url, database_url,
+        nats_tls_dir=_absolute(options.nats_tls_dir), database_tls_dir=_absolute(options.database_tls_dir),
+    )  # fmt: skip
     the_plan = plan(pipeline, addresses)
     ports = servers | shifted(workloads.service_ports(the_plan), options.port_offset)
     info = Run(
@@ -174,10 +183,16 @@ def _prepare(pipeline: EventPipeline, options: Options, data: DataDir, superviso
         reporter_url=f"http://{HOST}:{ports[the_plan.reporter.name]}",
         nats_url=nats_url,
         database_url=database_url,
+        nats_tls_dir=addresses.nats_tls_dir,
+        database_tls_dir=addresses.database_tls_dir,
     )
     collector_of = functools.partial(workloads.collector_of, pipeline, addresses=addresses)
     key_variables = workloads.keys_in(pipeline.spec.key_references, os.environ)
     return Running(the_plan, collector_of, info, options, data, cluster, supervisor, key_variables)
+
+
+def _absolute(folder: Path | None) -> str | None:
+    return str(folder.absolute()) if folder else None
 
 
 class Running:
@@ -304,7 +319,10 @@ class Running:
     async def _owner_task(self, command: str) -> None:
         log = self._data.log(command)
         rotate(log)
-        task = workloads.owner_task(command, self.plan, database_url=self.database_url, log=log, entry=self._entry)
+        task = workloads.owner_task(
+            command, self.plan, database_url=self.database_url, log=log, entry=self._entry,
+            database_tls_dir=self.info.database_tls_dir,
+        )  # fmt: skip
         code = await self._supervisor.once(task)
         if code != 0:
             raise StartFailed(f"{command} failed with exit code {code}; the end of {log}:\n{tail(log)}")

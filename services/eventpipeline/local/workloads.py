@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from eventpipeline import certificates
 from eventpipeline.authentication import KeyRef, ReaderAuthentication, variable
 from eventpipeline.local.errors import Unresolvable
 from eventpipeline.local.ports import HOST
@@ -14,7 +15,15 @@ from eventpipeline.local.probe import answers_200
 from eventpipeline.local.program import Program, python
 from eventpipeline.plan import NATS_PORT, POSTGRES_PORT, Addresses, Plan, Workload, plan
 from eventpipeline.settings import GatewaySettings, MaintainSettings, ReporterSettings, Settings
-from eventpipeline.spec import EventPipeline, EventPipelineSpec, ExternalNats, SourceRef, Stream, quantity_bytes
+from eventpipeline.spec import (
+    EventPipeline,
+    EventPipelineSpec,
+    ExternalNats,
+    ExternalTls,
+    SourceRef,
+    Stream,
+    quantity_bytes,
+)
 
 NATS, NATS_MONITOR, POSTGRES = "nats", "nats-monitor", "postgres"
 """Names of ports; those of the services are the names of their workloads."""
@@ -26,8 +35,14 @@ ENTRY = python("-m", "eventpipeline")
 _LEAST_STORAGE = 64 * 2**20
 
 
-def resolved(pipeline: EventPipeline, *, nats_url: str | None, database_url: str | None) -> EventPipeline:
+def resolved(
+    pipeline: EventPipeline, *, nats_url: str | None, database_url: str | None, nats_tls_dir: Path | None = None,
+    database_tls_dir: Path | None = None,
+) -> EventPipeline:  # fmt: skip
     """The pipeline with the servers it is to use here. Raises Unresolvable where they are in a secret of a cluster."""
+    stream, database = pipeline.spec.stream.external, pipeline.spec.store.external
+    _check_folder("stream", stream.tls if stream else None, "nats", nats_tls_dir, known=bool(stream or nats_url))
+    _check_folder("store", database.tls if database else None, "database", database_tls_dir, known=bool(database_url))
     external = pipeline.spec.stream.external
     if external and external.credentials_secret_ref and not nats_url:
         raise Unresolvable(
@@ -47,6 +62,23 @@ def resolved(pipeline: EventPipeline, *, nats_url: str | None, database_url: str
     except ValidationError:
         raise Unresolvable(f"--nats-url {nats_url}: an address is nats://host:4222 or tls://host:4222") from None
     return _with_stream(pipeline, Stream(external=given, retention_seconds=pipeline.spec.stream.retention_seconds))
+
+
+def _check_folder(part: str, tls: ExternalTls | None, server: str, folder: Path | None, *, known: bool) -> None:
+    """Raises Unresolvable where certificates are needed and not there, are for nobody, or cannot be used."""
+    option = f"--{server}-tls-dir"
+    if folder is None:
+        if tls:
+            files = "ca.crt, tls.crt and tls.key" if tls.client_secret_name else "ca.crt"
+            raise Unresolvable(
+                f"spec.{part}.external.tls takes its certificates from secrets of a cluster; give the folder with "
+                f"{files} here with {option}"
+            )
+        return
+    if not known:
+        raise Unresolvable(f"{option} is for a server that runs already; give its address with --{server}-url")
+    if fault := certificates.fault(str(folder)):
+        raise Unresolvable(f"{option} {folder}: {fault}")
 
 
 def capped(pipeline: EventPipeline, available_bytes: int) -> EventPipeline:
@@ -143,9 +175,14 @@ def collector_of(pipeline: EventPipeline, source: str, addresses: Addresses) -> 
     return plan(pipeline.model_copy(update={"spec": spec}), addresses).collectors[-1]
 
 
-def owner_task(command: str, plan: Plan, *, database_url: str, log: Path, entry: tuple[str, ...] = ENTRY) -> Program:
+def owner_task(
+    command: str, plan: Plan, *, database_url: str, log: Path, entry: tuple[str, ...] = ENTRY,
+    database_tls_dir: str | None = None,
+) -> Program:  # fmt: skip
     """`migrate` or `maintain`: runs to its end, with the rights of the owner of the database."""
-    settings = MaintainSettings.model_validate({"database_url": database_url, "retention_days": plan.retention_days})
+    settings = MaintainSettings(
+        database_url=database_url, database_tls_dir=database_tls_dir, retention_days=plan.retention_days
+    )
     return Program(command, (*entry, command), log, env=_unbuffered(settings.environ()))
 
 

@@ -9,13 +9,13 @@ from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from eventpipeline.apidocs import docs_routes
 from eventpipeline.authentication import ReaderAuthentication
+from eventpipeline.files import WholeFile, WholeFiles
 from eventpipeline.keys import KEYS_DIR, KeyRing
 from eventpipeline.problems import HANDLERS
 from eventpipeline.readers import Provider
@@ -31,6 +31,7 @@ from eventpipeline.server import serve
 from eventpipeline.settings import ReporterSettings
 from eventpipeline.sources import load
 from eventpipeline.store import StoreUnavailable, pool
+from eventpipeline.store.address import address
 from eventpipeline.store.pool import Pool
 from eventpipeline.stream import Stream
 from eventpipeline.telemetry import Health, RequestMiddleware, configure_logging, new_registry, routes
@@ -93,12 +94,12 @@ def _provider(authentication: ReaderAuthentication | None) -> Provider | None:
 
 def _page_routes() -> list[BaseRoute]:
     async def page(_request: Request) -> Response:
-        return FileResponse(PAGE / "index.html", headers=_PAGE_HEADERS)
+        return WholeFile(PAGE / "index.html", headers=_PAGE_HEADERS)
 
     return [Route("/", page), Mount("/assets", _Assets(directory=PAGE, check_dir=False))]
 
 
-class _Assets(StaticFiles):
+class _Assets(WholeFiles):
     """Files that a browser asks for again after an upgrade: their names do not change with their contents."""
 
     def file_response(self, *args: object, **kwargs: object) -> Response:
@@ -111,7 +112,10 @@ async def run(settings: ReporterSettings) -> None:
     """Runs the reporter until it is told to stop."""
     configure_logging("reporter", level=settings.log_level, environment=settings.environment)
     health = Health()
-    store = pool.open_pool(settings.database_url, name="reporter", read_only=True, max_size=_CONNECTIONS)
+    store = pool.open_pool(
+        address(settings.database_url, settings.database_tls_dir),
+        name="reporter", read_only=True, max_size=_CONNECTIONS,
+    )  # fmt: skip
     stream = Stream(settings, "reporter")
     app = create_app(settings, store, stream, new_registry(), health)
     # Neither is waited for: the reporter starts, and says what is missing, while they are away.

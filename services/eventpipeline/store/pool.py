@@ -10,6 +10,7 @@ import psycopg
 from psycopg import AsyncConnection, errors
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from eventpipeline.certificates import explained
 from eventpipeline.store import Refused, SchemaMismatch, StoreUnavailable
 
 Pool = AsyncConnectionPool[AsyncConnection[Any]]
@@ -106,7 +107,7 @@ def translated() -> Any:
 
 
 def _one_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+    return explained((str(error) or type(error).__name__).splitlines()[0])
 
 
 async def check(pool: Pool) -> str | None:

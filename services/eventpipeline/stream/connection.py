@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import Callable
 
 import nats.errors
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
+from eventpipeline.certificates import client_context, explained
 from eventpipeline.stream.errors import StreamUnavailable, unavailable
 from eventpipeline.telemetry import log
 
@@ -20,18 +22,39 @@ _SECONDS_BETWEEN_LOOKS = 0.002
 _log = log("stream")
 
 
+class _Client(Client):
+    """Reads certificates anew for each connection, and sends nothing of ours, a password say, before there is TLS."""
+
+    def __init__(self, tls_dir: str | None) -> None:
+        super().__init__()
+        self._tls_dir = tls_dir
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        return client_context(self._tls_dir)
+
+    def _connect_command(self) -> bytes:
+        # The library itself connects without TLS where a server, or who stands before it, does not offer it.
+        server = self._current_server
+        wanted = self._tls_dir is not None or (server is not None and server.uri.scheme == "tls")
+        if wanted and not self._server_info.get("tls_required"):
+            raise nats.errors.SecureConnRequiredError
+        return super()._connect_command()
+
+
 class Connection:
     """Connects in the background and for ever: a service starts, and answers, while NATS is away."""
 
-    def __init__(self, url: str, name: str, on_lost: Callable[[], None]) -> None:
+    def __init__(self, url: str, name: str, on_lost: Callable[[], None], *, tls_dir: str | None = None) -> None:
         self._url = url
+        self._tls_dir = tls_dir
         self._name = name
         self._on_lost = on_lost
         self._context: JetStreamContext | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._first = asyncio.Event()
         self._next = asyncio.Lock()
-        self.client = Client()
+        self.client: Client = _Client(tls_dir)
         self.fault: str | None = None
         """Why there is no connection, as the server or the network said last; None once there is one."""
 
@@ -79,7 +102,7 @@ class Connection:
         """Connects, and connects anew where the client has given up, as it does after some errors of the server."""
         delay = _FIRST_DELAY
         while True:
-            client, closed = Client(), asyncio.Event()
+            client, closed = _Client(self._tls_dir), asyncio.Event()
             try:
                 await self._open(client, closed)
                 self.client, self._context = client, client.jetstream()
@@ -90,7 +113,9 @@ class Connection:
                 _log.warning("the connection to NATS has ended; connecting anew", error=str(client.last_error))
                 delay = _FIRST_DELAY
             except (OSError, nats.errors.Error, TimeoutError) as error:
-                _log.warning("NATS is not reachable", error=str(error) or type(error).__name__, retry_seconds=delay)
+                _log.warning(
+                    "NATS is not reachable", error=explained(str(error) or type(error).__name__), retry_seconds=delay
+                )
             finally:
                 with contextlib.suppress(nats.errors.Error, TimeoutError, OSError):
                     await client.close()
@@ -102,7 +127,7 @@ class Connection:
             _log.debug("nats", error=str(error) or type(error).__name__)
             # A server that refuses somebody says why, and hangs up; the latter is no news.
             if self.fault is None or not isinstance(error, ConnectionResetError):
-                self.fault = str(error) or type(error).__name__
+                self.fault = explained(str(error) or type(error).__name__)
 
         async def on_disconnect() -> None:
             self._on_lost()

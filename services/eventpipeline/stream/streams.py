@@ -55,7 +55,9 @@ class Stream:
         """The sources whose stream could not have its byte limit yet."""
         self._ensuring = asyncio.Lock()
         # After an outage everything is looked at again: the server may have come back without it.
-        self._connection = Connection(settings.nats_url, name, on_lost=self._ensured.clear)
+        self._connection = Connection(
+            settings.nats_url, name, on_lost=self._ensured.clear, tls_dir=settings.nats_tls_dir
+        )
 
     def start(self) -> None:
         """Begins to connect. Call `close` in the end."""
