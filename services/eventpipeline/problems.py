@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from eventpipeline.telemetry import CORRELATION_HEADER, SECURITY_HEADERS, correlation_id, log
@@ -86,4 +86,14 @@ async def on_error(_request: Request, error: Exception) -> Response:
     return response
 
 
-HANDLERS: Any = {Problem: on_problem, HTTPException: on_http_exception, Exception: on_error}
+async def on_disconnect(_request: Request, _error: Exception) -> Response:
+    """Whoever sent a part of a body and left: no error of ours, and nobody reads the answer."""
+    return Problem(400, "the body did not come whole").response()
+
+
+HANDLERS: Any = {
+    Problem: on_problem,
+    ClientDisconnect: on_disconnect,
+    HTTPException: on_http_exception,
+    Exception: on_error,
+}

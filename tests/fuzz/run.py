@@ -64,10 +64,15 @@ def state(target: Target, address: str, before: int) -> list[str]:
         found.append(f"it grew by {grown / 2**20:.0f} MiB")
     log = target.log.read_text(errors="replace")
     found += [f"its log holds a secret that begins with {secret[:4]}" for secret in target.secrets if secret in log]
-    return found + [f"its log: {line[:2000]}" for line in log.split("\n")[:-1] if _is_unexpected(line)][:5]
+    return found + [f"its log: {_shortened(line)}" for line in log.split("\n")[:-1] if _is_unexpected(line)][:5]
 
 
 def _is_unexpected(line: str) -> bool:
     if not line.startswith("{"):
         return bool(line.strip())
     return json.loads(line).get("level") in ("error", "critical")
+
+
+def _shortened(line: str) -> str:
+    """The beginning, which says when and where, and the end, which says what."""
+    return line if len(line) <= 2000 else f"{line[:400]} … {line[-1600:]}"

@@ -11,6 +11,7 @@ import httpx2
 import psycopg
 import pytest
 import pytest_asyncio
+from starlette.requests import ClientDisconnect
 
 from eventpipeline.readers import hashed, new_key
 from eventpipeline.reporter.access import COOKIE
@@ -306,3 +307,23 @@ def _breaking_route() -> Any:
         raise RuntimeError("planted")
 
     return Route("/broken", broken)
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/assets/main.js", "/docs/assets/swagger-ui.css"])
+async def test_files_are_sent_whole_whatever_part_is_asked_for(client: httpx2.AsyncClient, path: str) -> None:
+    whole = await client.get(path)
+    for part in ("bytes=0-1", "bytes=0-1,4-5", "bytes=99999999999-", "null", "bytes=5-2", "bytes=" + "9" * 5000):
+        answer = await client.get(path, headers={"range": part})
+        assert (answer.status_code, answer.content) == (200, whole.content), part
+
+
+async def test_who_leaves_before_signing_in_is_no_error(
+    client: httpx2.AsyncClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def half_a_body() -> AsyncIterator[bytes]:
+        yield b'{"key": '
+        raise ClientDisconnect
+
+    answer = await client.post("/session", content=half_a_body())
+    assert answer.status_code == 400
+    assert "unexpected error" not in capsys.readouterr().out
