@@ -65,6 +65,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "stream": {"external": {"url": "tls://n:4222", "credentialsSecretRef": {"name": "nats", "key": "address"}}},
         "store": {"external": {"urlSecretRef": {"name": "database", "key": "dsn"}}},
     },
+    "external with certificates": {
+        "stream": {
+            "external": {
+                "url": "tls://n:4222", "credentialsSecretRef": {"name": "nats", "key": "address"},
+                "tls": {"caSecretRef": {"name": "nats-ca", "key": "root.pem"}, "clientSecretName": "nats-client"},
+            }
+        },
+        "store": {"external": {"urlSecretRef": {"name": "database"}, "tls": {"caSecretRef": {"name": "postgres-ca"}}}},
+    },
     "external store": {"store": {"external": {"urlSecretRef": {"name": "database"}}}},
     "senders": {
         "sources": [

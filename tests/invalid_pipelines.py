@@ -49,6 +49,8 @@ def _reading(**authentication: Any) -> dict[str, Any]:
 EXTERNAL_NATS = {"stream": {"external": {"url": "nats://nats.example.com:4222"}}}
 EXTERNAL_STORE = {"store": {"external": {"urlSecretRef": {"name": "database"}}}}
 
+_TLS: dict[str, Any] = {"caSecretRef": {"name": "ca"}}
+
 INVALID: tuple[Invalid, ...] = (
     Invalid({"sources": []}, "spec.sources"),
     Invalid({"sources": [{"name": "myspace"}]}, "spec.sources[0].name"),
@@ -163,6 +165,20 @@ INVALID: tuple[Invalid, ...] = (
         {"stream": {"external": {"url": "nats://n:4222", "credentialsSecretRef": {"name": "A B"}}}},
         "spec.stream.external.credentialsSecretRef.name",
     ),
+    Invalid({"stream": {"external": {"url": "tls://n:4222", "tls": {}}}}, "spec.stream.external.tls.caSecretRef"),
+    Invalid(
+        {"stream": {"external": {"url": "tls://n:4222", "tls": {"caSecretRef": {"key": "ca.crt"}}}}},
+        "spec.stream.external.tls.caSecretRef.name",
+    ),
+    Invalid(
+        {"stream": {"external": {"url": "tls://n:4222", "tls": _TLS | {"clientSecretName": "A B"}}}},
+        "spec.stream.external.tls.clientSecretName",
+    ),
+    Invalid(
+        {"store": {"external": {"urlSecretRef": {"name": "db"}, "tls": {"caSecretRef": {"name": "a", "key": "b c"}}}}},
+        "external.tls.caSecretRef.key",
+    ),
+    Invalid({"store": {"external": {"urlSecretRef": {"name": "db"}, "tls": _TLS | {"ca": "x"}}}}, "external.tls"),
     Invalid({"stream": {"retentionSeconds": 59}}, "spec.stream.retentionSeconds"),
     Invalid({"stream": {"retentionSeconds": "7d"}}, "spec.stream.retentionSeconds"),
     Invalid({"store": {"postgres": {"storage": "-1Gi"}}}, "spec.store.postgres.storage"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +44,7 @@ from eventpipeline_operator.streams import Streams
 from eventpipeline_operator.triggers import Result, Target
 from operator_rendering import TinyRenderer, stateful_set
 from servers import nats_server
+from tls_servers import Authority, files
 
 SERVICE = Kind("v1", "Service")
 EXTERNAL_STORE: dict[str, Any] = {"store": {"external": {"urlSecretRef": {"name": "database"}}}}
@@ -639,6 +640,60 @@ async def test_a_changed_secret_of_an_external_server_replaces_the_pods_that_use
     await world.merge(SECRET, "database", {"stringData": {"url": "postgresql://u:other@h/d"}})
     await world.reconcile()
     assert store_hash(await world.read(DEPLOYMENT, "marketing-reporter")) != before
+
+
+CERTIFIED: dict[str, Any] = {
+    "store": {
+        "external": {
+            "urlSecretRef": {"name": "database"},
+            "tls": {"caSecretRef": {"name": "certificates"}, "clientSecretName": "certificates"},
+        }
+    }
+}
+
+
+async def certified(world: World, contents: Mapping[str, str]) -> None:
+    await world.cluster.create(database_secret(world, "postgresql://u:p@h/d"))
+    metadata = {"name": "certificates", "namespace": world.namespace}
+    await world.cluster.create(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": dict(contents)}
+    )
+    await world.write(CERTIFIED)
+    await world.reconcile()
+
+
+async def test_changed_certificates_replace_the_pods_that_use_them(world: World) -> None:
+    authority = Authority("ours")
+    await certified(world, files(authority, authority.issue("marketing")))
+    before = store_hash(await world.read(DEPLOYMENT, "marketing-reporter"))
+    await world.reconcile()
+    assert store_hash(await world.read(DEPLOYMENT, "marketing-reporter")) == before
+    await world.merge(SECRET, "certificates", {"stringData": files(authority, authority.issue("marketing"))})
+    await world.reconcile()
+    assert store_hash(await world.read(DEPLOYMENT, "marketing-reporter")) != before
+
+
+@pytest.mark.parametrize(
+    ("left_out", "changed", "reason", "words"),
+    [
+        ("ca.crt", {}, "SecretMissing", ("Secret certificates", "key ca.crt")),
+        ("tls.key", {}, "SecretMissing", ("Secret certificates", "key tls.key")),
+        ("", {"ca.crt": "sesame"}, "SecretInvalid", ("spec.store.external.tls", "ca.crt holds no certificate")),
+        ("", {"tls.key": "sesame"}, "SecretInvalid", ("spec.store.external.tls", "tls.crt and tls.key", "Secret cert")),
+    ],
+)
+async def test_certificates_that_are_none_are_said_and_not_quoted(
+    world: World, left_out: str, changed: dict[str, str], reason: str, words: tuple[str, ...]
+) -> None:
+    authority = Authority("ours")
+    whole = files(authority, authority.issue("marketing")) | changed
+    await certified(world, {name: content for name, content in whole.items() if name != left_out})
+    ready = await world.condition("Ready")
+    assert ready["reason"] == reason
+    for word in words:
+        assert word in ready["message"]
+    assert "sesame" not in ready["message"]
+    assert await world.absent(DEPLOYMENT, "marketing-reporter")
 
 
 def database_secret(world: World, url: str) -> Object:

@@ -106,6 +106,52 @@ def test_external_servers_are_reached_by_what_the_secrets_say() -> None:
         assert not charts.named(charts.objects(variant), "StatefulSet")
 
 
+def test_certificates_are_files_of_what_connects_and_of_nothing_else() -> None:
+    found = charts.objects("external with certificates")
+    nats, postgres = ("nats-tls", "/etc/eventpipeline/tls/nats"), ("postgres-tls", "/etc/eventpipeline/tls/postgres")
+    wanted = {
+        "marketing-gateway/gateway": {nats}, "marketing-reporter/reporter": {nats, postgres},
+        "marketing-maintain/maintain": {postgres},
+        **{f"marketing-{source}-collector/collector": {nats, postgres} for source in ("facebook", "tiktok")},
+        **{f"marketing-{source}-collector/migrate": {postgres} for source in ("facebook", "tiktok")},
+    }  # fmt: skip
+    mounted = {
+        name: {
+            (mount["name"], mount["mountPath"])
+            for mount in container["volumeMounts"]
+            if mount["name"].endswith("-tls") and mount["readOnly"] and "subPath" not in mount
+        }
+        for name, container in charts.containers(found)
+    }
+    assert mounted == wanted
+    for name, template in charts.templates(found):
+        volumes = {one["name"]: one["projected"] for one in template["spec"]["volumes"] if one["name"].endswith("-tls")}
+        assert volumes.keys() == {volume for key, both in wanted.items() if key.startswith(name) for volume, _ in both}
+        # libpq takes a key of root's that the group may read, and no other may.
+        assert {volume["defaultMode"] for volume in volumes.values()} == {0o440}
+        assert template["spec"]["securityContext"]["fsGroup"] == template["spec"]["securityContext"]["runAsGroup"]
+        files = {
+            volume: {
+                item["path"]: (part["secret"]["name"], item["key"])
+                for part in projected["sources"]
+                for item in part["secret"]["items"]
+            }
+            for volume, projected in volumes.items()
+        }
+        for volume, items in files.items():
+            assert items == {
+                "nats-tls": {
+                    "ca.crt": ("nats-ca", "root.pem"), "tls.crt": ("nats-client", "tls.crt"),
+                    "tls.key": ("nats-client", "tls.key"),
+                },
+                "postgres-tls": {"ca.crt": ("postgres-ca", "ca.crt")},
+            }[volume]  # fmt: skip
+    for variant in charts.VARIANTS:
+        if "certificates" not in variant:
+            assert "eventpipeline/tls" not in str(charts.objects(variant))
+            assert "TLS_DIR" not in str(charts.objects(variant))
+
+
 def test_the_gateway_knows_no_password_of_the_store() -> None:
     assert not [name for name in of("minimal", "gateway", "gateway") if "POSTGRES" in name or "DATABASE" in name]
 

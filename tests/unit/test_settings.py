@@ -40,6 +40,7 @@ STREAM: dict[str, st.SearchStrategy[Any]] = {
     "port": st.integers(0, 65535),
     "drain_seconds": SECONDS,
     "nats_url": TEXT,
+    "nats_tls_dir": st.none() | TEXT,
     "stream_prefix": TEXT,
     "stream_bytes": BYTES,
     "stream_larger": st.booleans(),
@@ -71,16 +72,16 @@ READERS: dict[str, st.SearchStrategy[Any]] = {
     ),
     "keys_dir": st.none() | TEXT,
 }
+STORE: dict[str, st.SearchStrategy[Any]] = {"database_url": TEXT, "database_tls_dir": st.none() | TEXT}
 RETENTION = {"retention_days": st.none() | st.integers(1, 36500)}
 FIELDS: dict[type[Environment], dict[str, st.SearchStrategy[Any]]] = {
     GatewaySettings: DECLARED
     | RETENTION
     | SENDERS
     | {"sources": NAMES, "max_body_bytes": BYTES, "max_in_flight_bytes": BYTES, "ack_timeout_seconds": SECONDS},
-    CollectorSettings: DECLARED
-    | {"database_url": TEXT, "source": st.sampled_from(["facebook", "tiktok"]), "batch_bytes": BYTES},
-    ReporterSettings: DECLARED | READERS | {"database_url": TEXT, "sources": NAMES},
-    MaintainSettings: RETENTION | {"database_url": TEXT},
+    CollectorSettings: DECLARED | STORE | {"source": st.sampled_from(["facebook", "tiktok"]), "batch_bytes": BYTES},
+    ReporterSettings: DECLARED | READERS | STORE | {"sources": NAMES},
+    MaintainSettings: RETENTION | STORE,
 }
 NEEDED = {"nats_url": "nats://n", "database_url": "postgresql://p", "source": "facebook", "sources": ("facebook",)}
 

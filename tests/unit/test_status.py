@@ -61,6 +61,22 @@ def test_ready_where_every_part_is() -> None:
     assert {found.observed_generation for found in made.conditions} == {3}
 
 
+def test_where_the_certificates_of_external_servers_are_is_said() -> None:
+    tls = {"caSecretRef": {"name": "roots", "key": "all.pem"}, "clientSecretName": "us"}
+    external = {"stream": {"external": {"url": "tls://n:4222", "tls": tls}}}
+    fault = replace(seen(nats=None), stream_fault="NATS cannot be reached: the server's certificate has expired")
+    found = condition(status(fault, external), "StreamReady")
+    assert (found.status, found.reason) == ("False", "StreamUnavailable")
+    for word in ("has expired", "spec.stream.external.tls", "Secret roots, key all.pem", "tls.key, Secret us"):
+        assert word in found.message
+    store = {"store": {"external": {"urlSecretRef": {"name": "db"}, "tls": {"caSecretRef": {"name": "roots"}}}}}
+    refused = workload("reporter", ready=0, troubles=(Trouble("PostgresRefuses", "certificate verify failed"),))
+    found = condition(status(seen(postgres=None, reporter=refused), store), "StoreReady")
+    for word in ("certificate verify failed", "spec.store.external.tls", "Secret roots, key ca.crt"):
+        assert word in found.message
+    assert "tls.key" not in found.message
+
+
 def test_open_endpoints_are_said() -> None:
     found = condition(status(seen()), "Open")
     assert (found.status, found.reason) == ("True", "NoAuthentication")
