@@ -34,6 +34,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 CORRELATION_HEADER = "x-correlation-id"
 _CORRELATION_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+_PATH = re.compile(r"[A-Za-z0-9._~/-]{0,256}")
 PROBES = frozenset({"/livez", "/readyz", "/metrics", "/health/liveness", "/health/readiness"})
 """What the cluster and monitoring ask: open to whoever is inside, and not worth a log line."""
 
@@ -195,6 +196,13 @@ def routes(health: Health, registry: CollectorRegistry) -> list[Route]:
     ]
 
 
+def _logged(path: str) -> str:
+    """As much of a path as any of ours could be. What follows may be a query that was encoded wrongly, with a token."""
+    found = _PATH.match(path)
+    known = found[0] if found else ""
+    return known if len(known) == len(path) else f"{known}…"
+
+
 class RequestMiddleware:
     """Gives each request its correlation id and one log line, and each answer its headers; closes connections while the
     service drains.
@@ -237,6 +245,6 @@ class RequestMiddleware:
             level = "debug" if scope["path"] in PROBES else "info"
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
             getattr(self._log, level)(
-                "request", method=scope["method"], path=scope["path"], status=status, milliseconds=milliseconds,
+                "request", method=scope["method"], path=_logged(scope["path"]), status=status, milliseconds=milliseconds,
                 **scope.get("state", {}).get("log", {}),
             )  # fmt: skip

@@ -20,7 +20,9 @@ def faults(path: str, status: int, headers: Mapping[str, str], body: bytes) -> l
     probe = path.startswith(_PROBES)
     if status >= 500 and not (status == 503 and ("retry-after" in headers or probe)):
         found.append(f"it answered {status}")
-    if (match := _TRACES.search(body)) and _is_of_errors(headers, status):
+    # What somebody asked for may stand in the answer.
+    matches = (one for one in _TRACES.finditer(body) if one[0] not in path.encode("latin-1"))
+    if _is_of_errors(headers, status) and (match := next(matches, None)):
         found.append(f"its body shows how it is made: {body[max(0, match.start() - 40) : match.end() + 40]!r}")
     found += [f"it has no {name}" for name in _HEADERS if name not in headers]
     if any(name.startswith("access-control-") for name in headers):

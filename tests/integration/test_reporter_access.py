@@ -327,3 +327,15 @@ async def test_who_leaves_before_signing_in_is_no_error(
     answer = await client.post("/session", content=half_a_body())
     assert answer.status_code == 400
     assert "unexpected error" not in capsys.readouterr().out
+
+
+async def test_a_path_is_logged_as_far_as_it_could_be_one_of_ours(
+    client: httpx2.AsyncClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who encodes a query wrongly has it in the path, a token too."""
+    await client.get("/webhook/facebook%3Fhub.verify_token=sesame")
+    await client.get("/status")
+    out = capsys.readouterr().out
+    assert "/webhook/facebook…" in out
+    assert "sesame" not in out
+    assert "/status" in out
