@@ -245,6 +245,6 @@ class RequestMiddleware:
             level = "debug" if scope["path"] in PROBES else "info"
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
             getattr(self._log, level)(
-                "request", method=scope["method"], path=_logged(scope["path"]), status=status, milliseconds=milliseconds,
-                **scope.get("state", {}).get("log", {}),
+                "request", method=scope["method"], path=_logged(scope["path"]), status=status,
+                milliseconds=milliseconds, **scope.get("state", {}).get("log", {}),
             )  # fmt: skip
