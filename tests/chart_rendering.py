@@ -100,6 +100,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "readers": {
         "reporter": {
+            "rateLimit": {"requestsPerSecond": 20, "burst": 40},
             "authentication": {
                 "bearer": {"read": {"name": "readers", "key": "read"}, "operate": {"name": "operators"}},
                 "oidc": {

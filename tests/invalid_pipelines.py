@@ -60,6 +60,8 @@ INVALID: tuple[Invalid, ...] = (
     Invalid({"sources": [{"name": "facebook"}, {"name": "facebook"}]}, "spec.sources[1]"),
     Invalid({"sources": "facebook"}, "spec.sources"),
     Invalid(_reading(bearer={}), "spec.reporter.authentication.bearer"),
+    Invalid({"reporter": {"rateLimit": {"requestsPerSecond": 0}}}, "spec.reporter.rateLimit.requestsPerSecond"),
+    Invalid({"reporter": {"rateLimit": {"burst": 5}}}, "spec.reporter.rateLimit.requestsPerSecond"),
     Invalid(_reading(bearer={"read": {}}), "spec.reporter.authentication.bearer.read.name"),
     Invalid(_reading(bearer={"write": {"name": "a"}}), "spec.reporter.authentication.bearer.write"),
     Invalid(_reading(oidc={"issuer": "https://id.example.com"}), "spec.reporter.authentication.oidc.audience"),

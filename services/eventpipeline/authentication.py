@@ -180,7 +180,7 @@ class ReaderAuthentication(Model):
 
 
 class RateLimit(Model):
-    """A limit on the requests that are taken for a source, by each replica of the gateway."""
+    """A limit on the requests that each replica takes."""
 
     requests_per_second: int = Field(ge=1, le=100_000, description="How many requests a second are taken for long.")
     burst: int = Field(default=10, ge=1, le=1_000_000, description="How many may come at once.")

@@ -148,6 +148,7 @@ def plan(pipeline: EventPipeline, addresses: Addresses, *, stream_prefix: str = 
             "sources": names,
             **database,
             "authentication": None if spec.reporter.authentication.is_open else spec.reporter.authentication,
+            "rate_limit": spec.reporter.rate_limit,
         }
     )
     return Plan(

@@ -50,14 +50,12 @@ Authentications = Annotated[
 RateLimits = Annotated[
     dict[SourceName, RateLimit] | None, BeforeValidator(_parsed), PlainSerializer(_dumped, return_type=str | None)
 ]
-Readers = Annotated[
-    ReaderAuthentication | None,
-    BeforeValidator(_parsed),
-    PlainSerializer(
-        lambda model: model.model_dump_json(by_alias=True, exclude_defaults=True) if model else None,
-        return_type=str | None,
-    ),
-]
+_JSON = PlainSerializer(
+    lambda model: model.model_dump_json(by_alias=True, exclude_defaults=True) if model else None,
+    return_type=str | None,
+)
+Readers = Annotated[ReaderAuthentication | None, BeforeValidator(_parsed), _JSON]
+OneRateLimit = Annotated[RateLimit | None, BeforeValidator(_parsed), _JSON]
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
 
@@ -191,6 +189,8 @@ class ReporterSettings(DeclaredSettings):
     """How readers prove who they are: a JSON object, as in the resource. It names keys; without it, anyone may read."""
     keys_dir: str | None = None
     """Where the hashes of keys are, as files NAME/KEY; without it, /etc/eventpipeline/keys."""
+    rate_limit: OneRateLimit = None
+    """The limit on requests of each reader: a JSON object, as in the resource."""
 
 
 class MaintainSettings(Environment):

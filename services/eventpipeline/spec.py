@@ -221,6 +221,11 @@ class Reporter(Model):
         description="How readers prove who they are; without it, anyone who reaches the reporter may read, and drop "
         "dead letters.",
     )
+    rate_limit: RateLimit | None = Field(
+        default=None,
+        description="How many requests are taken of each reader: by key, or by address where anyone may read; without "
+        "it, as many as there is room.",
+    )
     autoscaling: Autoscaling = Field(default=Autoscaling(max_replicas=3), description="How many replicas run.")
     ingress: Ingress | None = Field(default=None, description="Makes the reporter reachable from outside the cluster.")
     resources: Resources = Field(default=Resources(), description="CPU and memory of each replica.")

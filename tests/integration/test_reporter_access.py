@@ -339,3 +339,39 @@ async def test_a_path_is_logged_as_far_as_it_could_be_one_of_ours(
     assert "/webhook/facebook…" in out
     assert "sesame" not in out
     assert "/status" in out
+
+
+def limited(burst: int = 2) -> dict[str, Any]:
+    return {"rate_limit": {"requestsPerSecond": 1, "burst": burst}}
+
+
+async def test_a_reader_that_asks_too_often_is_told_when_to_come(database: str, tmp_path: Path) -> None:
+    async with reporter(database, **closed(tmp_path), **limited()) as client:
+        answers = [await client.get("/reports/events", headers=bearing(READ)) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        assert answers[-1].headers["content-type"] == "application/problem+json"
+        assert answers[-1].headers["retry-after"] == "1"
+        assert (await client.get("/status", headers=bearing(READ))).status_code == 429, "whatever is asked for"
+        cookie = {"cookie": f"{COOKIE}={READ}"}
+        assert (await client.get("/status", headers=cookie)).status_code == 429, "however it is proven"
+        assert (await client.get("/status", headers=bearing(OPERATE))).status_code == 200, "each key has its own"
+        for path in OPEN:
+            assert (await client.get(path)).status_code == 200
+        assert "reporter_requests_limited_total 3.0" in (await client.get("/metrics")).text
+        await asyncio.sleep(1.1)
+        assert (await client.get("/status", headers=bearing(READ))).status_code == 200
+
+
+async def test_who_proves_nothing_uses_up_nothing(database: str, tmp_path: Path) -> None:
+    async with reporter(database, **closed(tmp_path), **limited()) as client:
+        for _ in range(5):
+            assert is_refused(await client.get("/status", headers=bearing(STRANGE)))
+            assert (await client.delete(LETTER, headers=bearing(READ))).status_code == 403
+        assert (await client.get("/status", headers=bearing(READ))).status_code == 200
+
+
+async def test_an_open_reporter_counts_by_address(database: str) -> None:
+    async with reporter(database, **limited()) as client:
+        headers = [{"x-forwarded-for": f"10.0.0.{number}"} for number in range(3)]
+        answers = [(await client.get("/status", headers=one)).status_code for one in headers]
+        assert answers == [200, 200, 429], "what anyone can write counts for nothing"

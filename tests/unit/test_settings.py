@@ -71,6 +71,7 @@ READERS: dict[str, st.SearchStrategy[Any]] = {
         ]
     ),
     "keys_dir": st.none() | TEXT,
+    "rate_limit": st.sampled_from([None, RateLimit(requests_per_second=5, burst=7)]),
 }
 STORE: dict[str, st.SearchStrategy[Any]] = {"database_url": TEXT, "database_tls_dir": st.none() | TEXT}
 RETENTION = {"retention_days": st.none() | st.integers(1, 36500)}

@@ -21,9 +21,9 @@ from starlette.datastructures import Headers, QueryParams
 from eventpipeline.authentication import Authentication, Bearer, Meta, RateLimit, TikTok
 from eventpipeline.events import UNREADABLE, source_of
 from eventpipeline.gateway.metrics import GatewayMetrics
-from eventpipeline.gateway.rates import Buckets
 from eventpipeline.keys import KeyRing, KeysMissing
 from eventpipeline.problems import Problem
+from eventpipeline.rates import Buckets
 from eventpipeline.signatures import Claim, Method, Reason, Unauthenticated, claimed, key_reader
 
 EVERY = "events"

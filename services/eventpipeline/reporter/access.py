@@ -2,19 +2,23 @@
 
 401    the request does not prove who asks; what was wrong is counted, and never told
 403    the role is not enough, or a page of another site asks
+429    whoever asks has asked too often
 503    what the proof is held against cannot be had here
 """
 
 from __future__ import annotations
 
+import hashlib
+import math
 from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from eventpipeline.authentication import KeyRef, ReaderAuthentication
+from eventpipeline.authentication import KeyRef, RateLimit, ReaderAuthentication
 from eventpipeline.keys import KeyRing, KeysMissing
 from eventpipeline.problems import Problem
+from eventpipeline.rates import Callers
 from eventpipeline.readers import ROLES, Provider, ProviderUnavailable, Role, Unauthenticated, is_key, read_hashes
 from eventpipeline.reporter.metrics import ReporterMetrics
 from eventpipeline.telemetry import PROBES
@@ -36,6 +40,7 @@ class Access:
         keys: KeyRing,
         provider: Provider | None,
         metrics: ReporterMetrics,
+        rate_limit: RateLimit | None = None,
     ) -> None:
         self.is_open = authentication is None or authentication.is_open
         bearer = authentication.bearer if authentication else None
@@ -45,6 +50,7 @@ class Access:
         self._keys = keys
         self._provider = provider
         self._metrics = metrics
+        self._callers = Callers(rate_limit) if rate_limit else None
 
     async def check(self) -> str | None:
         """What is wrong with the hashes of the keys, for readiness; None where all can be read."""
@@ -92,7 +98,7 @@ class Access:
         return await self._provider.role(token)
 
     async def permit(self, request: Request) -> None:
-        """Raises Problem 401, 403 or 503 where this request is not to be answered."""
+        """Raises Problem 401, 403, 429 or 503 where this request is not to be answered."""
         if request.method not in _SAFE_METHODS and _is_of_another_site(request):
             self._metrics.forbidden.labels("origin").inc()
             raise Problem(403, "a page of another site may not do this")
@@ -104,6 +110,19 @@ class Access:
         if role is None or ROLES.index(role) < ROLES.index(needed):
             self._metrics.forbidden.labels("role").inc()
             raise Problem(403, f"this needs the role {needed}")
+        self._limit(request)
+
+    def _limit(self, request: Request) -> None:
+        """Only of requests that may be answered, so that nobody uses up what others may ask."""
+        if self._callers and (wait := self._callers.take(self._caller(request))):
+            self._metrics.limited.inc()
+            raise Problem(429, "too many requests; send fewer", retry_after=math.ceil(wait))
+
+    def _caller(self, request: Request) -> str:
+        """Who asks: by the key, which is not kept, or by the address: what X-Forwarded-For says anyone can write."""
+        if self.is_open:
+            return request.client.host if request.client else ""
+        return hashlib.sha256(_token(request).encode()).hexdigest()
 
 
 def _is_open(path: str) -> bool:

@@ -54,7 +54,7 @@ def create_app(
     sources = load(settings.sources, settings.declarations)
     metrics = ReporterMetrics(registry)
     keys = KeyRing(Path(settings.keys_dir or KEYS_DIR), os.environ)
-    access = Access(settings.authentication, keys, _provider(settings.authentication), metrics)
+    access = Access(settings.authentication, keys, _provider(settings.authentication), metrics, settings.rate_limit)
     session = SessionEndpoint(access)
     reports = ReportEndpoints(sources, store, metrics)
     dead_letters = DeadLetterEndpoints(sources, store)

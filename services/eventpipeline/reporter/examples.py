@@ -116,4 +116,5 @@ NOT_FOUND = _problem(404, "Not found", "there is no dead letter 0b6c1a52-5f0d-4f
 INVALID = _problem(422, "Unprocessable content", "query parameter to: must be later than from") | {
     "errors": [{"loc": ["query", "to"], "msg": "must be later than from", "type": "empty_window"}]
 }
+LIMITED = _problem(429, "Too many requests", "too many requests; send fewer")
 UNAVAILABLE = _problem(503, "Service unavailable", "Postgres did not answer: connection refused")

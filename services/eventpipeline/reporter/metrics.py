@@ -45,6 +45,9 @@ class ReporterMetrics:
             ["reason"],
             registry=registry,
         )
+        self.limited = Counter(
+            "reporter_requests_limited_total", "Requests of readers above their rate limit.", registry=registry
+        )
         for reason in REASONS:
             self.unauthenticated.labels(reason)
         for cause in FORBIDDEN:

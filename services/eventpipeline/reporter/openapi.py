@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from eventpipeline import __version__
@@ -31,21 +31,28 @@ _DEAD_LETTER_ID: Part = {
 _DROP_FAILURES = {"403": "Forbidden", "404": "NotFound", "422": "Invalid", "503": "Unavailable"}
 
 
+_RETRY_AFTER: Part = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
 _SERVICE, _SIGN_IN = "service", "sign-in"
 
 
 def openapi(sources: Sequence[Source], *, is_open: bool = True) -> Part:
     """The document that the reporter serves at /openapi.json; where it is not open, with what proves who asks."""
     document = _document(sources)
+    for operation in _guarded(document):
+        operation["responses"]["429"] = _response("Limited")
     return document if is_open else _closed(document)
 
 
+def _guarded(document: Part) -> Iterator[Part]:
+    """The operations that only readers may call where the reporter is closed."""
+    operations = (operation for operations in document["paths"].values() for operation in operations.values())
+    return (operation for operation in operations if operation["tags"][0] not in (_SERVICE, _SIGN_IN))
+
+
 def _closed(document: Part) -> Part:
-    for operations in document["paths"].values():
-        for operation in operations.values():
-            if operation["tags"][0] not in (_SERVICE, _SIGN_IN):
-                operation["security"] = [{"bearer": []}, {"cookie": []}]
-                operation["responses"] |= {"401": _response("Unauthorized"), "403": _response("Forbidden")}
+    for operation in _guarded(document):
+        operation["security"] = [{"bearer": []}, {"cookie": []}]
+        operation["responses"] |= {"401": _response("Unauthorized"), "403": _response("Forbidden")}
     document["components"]["securitySchemes"] = {
         "bearer": {"type": "http", "scheme": "bearer", "description": "A key, or a token of the provider."},
         "cookie": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "Set by signing in on the page."},
@@ -117,10 +124,11 @@ def _document(sources: Sequence[Source]) -> Part:
                 ),
                 "NotFound": _problem("There is nothing of this name.", examples.NOT_FOUND),
                 "Invalid": _problem("A parameter is unknown, repeated or wrong, or the body is.", examples.INVALID),
+                "Limited": _problem("More requests of a reader than the rate limit.", examples.LIMITED, _RETRY_AFTER),
                 "Unavailable": _problem(
                     "What the answer needs does not answer, or not in time: Postgres, or what a proof is held against.",
                     examples.UNAVAILABLE,
-                    {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}},
+                    _RETRY_AFTER,
                 ),
             },
         },
