@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster.access import Cluster
 from cluster.images import NATS, POSTGRES
+from tls_servers import Authority, files
 
 PASSWORD = "of-somebody-else"
 _NATS_CONFIG = """
@@ -20,8 +21,11 @@ authorization {{
     permissions: {{ publish: ["*.*", "*", "$JS.API.>", "$JS.ACK.>"], subscribe: ["_INBOX.>"] }}
   }}]
 }}
-{jetstream}
+{more}
 """
+_TLS = (
+    'tls { cert_file: "/etc/nats/tls.crt", key_file: "/etc/nats/tls.key", ca_file: "/etc/nats/ca.crt", verify: true }'
+)
 _JETSTREAM = 'jetstream { store_dir: "/data", max_file: 8G, sync_interval: always }'
 # The statements that manifests/external.yaml tells an administrator; whoever connects needs the password.
 _POSTGRES_START = f"""
@@ -40,13 +44,18 @@ exec postgres -D $data -c listen_addresses='*' -c unix_socket_directories=/tmp
 
 @dataclass(frozen=True)
 class Outside:
-    """The servers in `namespace`."""
+    """The servers in `namespace`; `authority` signed the certificates of the one with TLS, and of who may connect."""
 
     namespace: str
+    authority: Authority
 
     @property
     def nats_url(self) -> str:
         return f"nats://marketing:{PASSWORD}@nats.{self.namespace}.svc:4222"
+
+    @property
+    def secured_url(self) -> str:
+        return f"tls://marketing:{PASSWORD}@secured.{self.namespace}.svc:4222"
 
     @property
     def without_jetstream_url(self) -> str:
@@ -58,19 +67,23 @@ class Outside:
 
 @contextmanager
 def servers(cluster: Cluster) -> Iterator[Outside]:
-    """The servers from when they answer; `plain` is a NATS without JetStream."""
+    """The servers from when they answer: `plain` is a NATS without JetStream, `secured` one that wants certificates."""
+    authority = Authority("outside")
     with cluster.namespace("outside") as namespace:
-        for name, jetstream in (("nats", _JETSTREAM), ("plain", "")):
-            config = _NATS_CONFIG.format(password=PASSWORD, jetstream=jetstream)
+        certificates = files(authority, authority.issue("secured", f"secured.{namespace}.svc"))
+        for name, more, beside in (
+            ("nats", _JETSTREAM, {}), ("plain", "", {}), ("secured", f"{_JETSTREAM}\n{_TLS}", certificates),
+        ):  # fmt: skip
+            config = {"nats.conf": _NATS_CONFIG.format(password=PASSWORD, more=more), **beside}
             cluster.apply(_config(name, config), _nats(name), _service(name, 4222), namespace=namespace)
         cluster.apply(_postgres(), _service("postgres", 5432), namespace=namespace)
-        for name in ("nats", "plain", "postgres"):
+        for name in ("nats", "plain", "secured", "postgres"):
             cluster.wait(f"pod/{name}", "condition=Ready", namespace=namespace)
-        yield Outside(namespace)
+        yield Outside(namespace, authority)
 
 
-def _config(name: str, text: str) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"nats.conf": text}}
+def _config(name: str, data: dict[str, str]) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
 
 
 def _nats(name: str) -> dict[str, Any]:

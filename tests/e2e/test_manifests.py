@@ -18,6 +18,7 @@ from pipelines import ROOT, Pipeline
 from cluster.access import Cluster, wait_for
 from eventpipeline.publisher import Observer, Options, judge, publish
 from eventpipeline.readers import hashed, new_key
+from tls_servers import files as tls_files
 
 FOLDER = ROOT / "manifests"
 PRODUCTION = "production.yaml"
@@ -25,6 +26,7 @@ TOGETHER = (("minimal.yaml", "second-namespace.yaml"), ("two-pipelines.yaml",), 
 """What is applied at one time; a second namespace is one only beside a first."""
 SIGNED = ("senders.yaml", "platforms.yaml")
 """What only senders with a key may post to; test_signed.py is of these."""
+CERTIFIED = {"caSecretRef": {"name": "marketing-nats"}, "clientSecretName": "marketing-nats"}
 SMALL = {"resources": {"requests": {"cpu": "20m", "memory": "96Mi"}}}
 SMALLER: Overlay = {
     # The one node of the tests has two cores; what is left of the file is what it says of itself.
@@ -52,9 +54,12 @@ async def test_each_pipeline_becomes_ready_and_counts_its_own_events(
     operator: Cluster, outside: Outside, files: tuple[str, ...]
 ) -> None:
     addresses: Overlay = {
-        ("Secret", "marketing-nats"): {"stringData": {"url": outside.nats_url}},
+        # What cert-manager makes has all of this in one Secret.
+        ("Secret", "marketing-nats"): {"stringData": {"url": outside.secured_url, **_certificates(outside)}},
         ("Secret", "marketing-postgres"): {"stringData": {"url": outside.database_url()}},
     }
+    if "external.yaml" in files:
+        addresses |= {("EventPipeline", "marketing"): {"spec": {"stream": {"external": {"tls": CERTIFIED}}}}}
     with installed(operator, [FOLDER / file for file in files], addresses) as pipelines:
         print(f"{' and '.join(files)}: Ready after {_until_all_ready(pipelines):.1f} s")
         posted = dict.fromkeys(pipelines, 0)
@@ -100,6 +105,52 @@ async def test_production_survives_the_loss_of_a_nats_server(operator: Cluster) 
         pipeline.until_ready()
         assert _pod_uid(pipeline, leader) != before
         _leader_of_a_cluster_of_three(pipeline)
+
+
+async def test_certificates_are_renewed_without_a_refused_request(operator: Cluster, outside: Outside) -> None:
+    overlay: Overlay = {
+        ("Secret", "marketing-nats"): {"stringData": {"url": outside.secured_url, **_certificates(outside)}},
+        ("Secret", "marketing-postgres"): {"stringData": {"url": outside.database_url()}},
+        ("EventPipeline", "marketing"): {"spec": {"stream": {"external": {"tls": CERTIFIED}}}},
+    }
+    with installed(operator, [FOLDER / "external.yaml"], overlay) as (pipeline,):
+        pipeline.until_ready()
+        before = _hashes(pipeline)
+        async with pipeline.reporter() as client:
+            observer = Observer(client)
+            start = await observer.observe()
+            posting = asyncio.create_task(
+                publish(pipeline.url("gateway"), Options(seconds=60, rate=2, batch=(50, 100), seed=4))
+            )
+            metadata = {"name": "marketing-nats", "namespace": pipeline.namespace}
+            renewed = {"url": outside.secured_url, **_certificates(outside)}
+            operator.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": renewed})
+            operator.kubectl("annotate", f"evp/{pipeline.name}", "looked-at=now", namespace=pipeline.namespace)
+            await asyncio.to_thread(
+                wait_for, lambda: not before & _hashes(pipeline), what=lambda: "pods with the new ones", seconds=50
+            )
+            ledger = await posting
+        pipeline.until_ready()
+        async with pipeline.reporter() as client:
+            end = await Observer(client).observe_stored(ledger, start, quiet=60.0)
+        verdict = judge(ledger, start, end)
+        totals = ledger.totals()
+        assert verdict.ok, verdict.differences
+        assert totals.unanswered_requests == totals.failed_connections == 0
+        assert not [request.status for request in ledger.requests if request.status == 503]
+
+
+def _certificates(outside: Outside) -> dict[str, str]:
+    return tls_files(outside.authority, outside.authority.issue("marketing"))
+
+
+def _hashes(pipeline: Pipeline) -> set[str]:
+    """What the pods of the services that speak to NATS say of the Secret they were made with."""
+    pods = pipeline.cluster.get_all("pods", namespace=pipeline.namespace)
+    notes = (pod["metadata"].get("annotations", {}) for pod in pods)
+    return {
+        note["eventpipeline.dev/nats-secret-hash"] for note in notes if "eventpipeline.dev/nats-secret-hash" in note
+    }
 
 
 def _until_all_ready(pipelines: Sequence[Pipeline]) -> float:

@@ -14,6 +14,7 @@ from outside import Outside
 from pipelines import SYSTEM, Pipeline
 
 from cluster.access import Cluster, Object, wait_for
+from tls_servers import Authority, files
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ def _store(secret: str, key: str = "url") -> Object:
     return {"store": {"external": {"urlSecretRef": {"name": secret, "key": key}}}}
 
 
+def _secured(ca: str) -> Object:
+    tls = {"caSecretRef": {"name": ca}}
+    return {"stream": {"external": {"url": "tls://n", "credentialsSecretRef": {"name": "secured"}, "tls": tls}}}
+
+
 def _stream(secret: str) -> Object:
     return {"stream": {"external": {"url": "nats://unused.example.com", "credentialsSecretRef": {"name": secret}}}}
 
@@ -48,6 +54,8 @@ PIPELINES: Mapping[str, Object] = {
     "refused": _store("wrong-password") | _stream("no-jetstream"),
     "unknown": _store("no-host") | _stream("wrong-nats"),
     "unreachable": _store("database") | _stream("no-nats-host"),
+    "wrong-ca": _store("database") | _secured("wrong-ca"),
+    "no-ca": _store("database") | _secured("database"),
     "too-big": _store("database")
     | {
         "stream": {"nats": {"storageClassName": "nowhere"}},
@@ -71,6 +79,11 @@ TROUBLES = (
     Trouble("unknown", "StoreReady", "PostgresRefuses", ("nowhere.example.com", "Secret no-host")),
     Trouble("unknown", "StreamReady", "StreamUnavailable", ("Authorization Violation", "Secret wrong-nats")),
     Trouble("unreachable", "StreamReady", "StreamUnavailable", ("cannot be reached", "Secret no-nats-host")),
+    Trouble(
+        "wrong-ca", "StreamReady", "StreamUnavailable",
+        ("no CA in ca.crt has signed the server's certificate", "spec.stream.external.tls", "Secret wrong-ca"),
+    ),
+    Trouble("no-ca", "Ready", "SecretMissing", ("Secret database", "key ca.crt", "add it")),
     Trouble(
         "too-big", "StreamReady", "VolumePending",
         ("PersistentVolumeClaim data-too-big-nats-0", "StorageClass nowhere", "kubectl describe pvc"),
@@ -101,7 +114,9 @@ def pipelines(operator: Cluster, outside: Outside, namespace: str) -> Iterator[d
         "no-jetstream": outside.without_jetstream_url,
         "wrong-nats": outside.nats_url.replace("marketing:", "marketing:wrong-"),
         "no-nats-host": "nats://nowhere.example.com:4222",
+        "secured": outside.secured_url,
     }
+    operator.apply(_secret("wrong-ca", files(Authority("another"))), namespace=namespace)
     operator.apply(*(_secret(name, {"url": url}) for name, url in addresses.items()), namespace=namespace)
     operator.apply(_secret("spoiled-auth", {"postgres-user": "eventpipeline_a"}), _SERVICE, namespace=namespace)
     found = {name: Pipeline(operator, namespace, name) for name in PIPELINES}

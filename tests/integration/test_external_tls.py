@@ -27,6 +27,12 @@ from services import Service, service
 from tls_servers import Authority, TlsServers, files, tls_servers, written
 
 SOURCES = ("facebook", "tiktok")
+_POD_USER = 10001
+_AS_POD_USER = (
+    *("setpriv", f"--reuid={_POD_USER}", f"--regid={_POD_USER}", "--clear-groups"),
+    # Only so that it can read an interpreter, and walk to a folder, that are root's.
+    *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
+)
 
 
 class World(NamedTuple):
@@ -154,6 +160,23 @@ def migrated(servers: TlsServers, folder: Path) -> subprocess.CompletedProcess[s
     return subprocess.run(
         [sys.executable, "-m", "eventpipeline", "migrate"], env=environment, capture_output=True, text=True
     )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="files of another user")
+@pytest.mark.parametrize(("mode", "taken"), [(0o440, True), (0o444, False)])
+def test_a_key_is_taken_as_the_kubelet_mounts_it(world: World, tmp_path: Path, mode: int, taken: bool) -> None:
+    """Root's, and readable by the group of the pod's user, the chart's fsGroup. libpq refuses more."""
+    folder = written(tmp_path / "tls", files(world.ours, world.ours.issue("postgres")))
+    for file in folder.iterdir():
+        os.chown(file, 0, _POD_USER)
+        file.chmod(mode)
+    program = "import os, psycopg; psycopg.connect(os.environ['ADDRESS']).execute('SELECT 1')"
+    done = subprocess.run(
+        [*_AS_POD_USER, sys.executable, "-c", program], capture_output=True, text=True,
+        env={"PATH": os.environ["PATH"], "ADDRESS": address(world.servers.database_url(), str(folder))},
+    )  # fmt: skip
+    assert (done.returncode == 0) == taken, done.stderr
+    assert taken or "tls.key" in done.stderr
 
 
 def total(reporter: Service) -> int:

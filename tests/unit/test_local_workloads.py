@@ -49,6 +49,20 @@ def test_an_external_stream_with_a_secret_needs_an_address() -> None:
     assert stream.retention_seconds == 90
 
 
+def test_certificates_need_a_folder_and_a_folder_a_server(tmp_path: Path) -> None:
+    tls = {"caSecretRef": {"name": "ca"}}
+    stream = pipeline(stream={"external": {"url": "nats://broker:4222", "tls": tls}})
+    with pytest.raises(Unresolvable, match=r"spec\.stream\.external\.tls .* ca\.crt here with --nats-tls-dir"):
+        resolved(stream, nats_url="nats://other:4222", database_url=None)
+    store = pipeline(store={"external": {"urlSecretRef": {"name": "db"}, "tls": tls | {"clientSecretName": "us"}}})
+    with pytest.raises(Unresolvable, match=r"ca\.crt, tls\.crt and tls\.key here with --database-tls-dir"):
+        resolved(store, nats_url=None, database_url="postgresql://db/x")
+    with pytest.raises(Unresolvable, match=r"--nats-tls-dir is for a server that runs already"):
+        resolved(pipeline(), nats_url=None, database_url=None, nats_tls_dir=tmp_path)
+    with pytest.raises(Unresolvable, match=r"--database-tls-dir .*: ca\.crt holds no certificate"):
+        resolved(pipeline(), nats_url=None, database_url="postgresql://db/x", database_tls_dir=tmp_path)
+
+
 def test_an_external_store_needs_an_address() -> None:
     external = pipeline(store={"external": {"urlSecretRef": {"name": "db"}}})
 
