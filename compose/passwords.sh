@@ -1,5 +1,6 @@
 # Whether the passwords of compose.yaml are fit for production. They become part of URLs.
-for name in NATS_PASSWORD POSTGRES_PASSWORD POSTGRES_OWNER_PASSWORD GRAFANA_PASSWORD; do
+for name in NATS_PASSWORD NATS_GATEWAY_PASSWORD NATS_COLLECTOR_PASSWORD NATS_REPORTER_PASSWORD \
+  POSTGRES_PASSWORD POSTGRES_REPORTER_PASSWORD POSTGRES_OWNER_PASSWORD GRAFANA_PASSWORD; do
   eval "value=\$$name"
   case $value in
     development) echo "$name is not set; see compose/production.env" >&2; exit 1 ;;

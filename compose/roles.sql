@@ -1,7 +1,10 @@
--- Run once, by the image of Postgres, as the owner of the database: the role as which the services log in. It reads and
--- writes rows; it cannot change or drop tables.
+-- The roles as which the services log in, and their passwords; `migrate` gives them what they may. Run by the image of
+-- Postgres when it makes its volume, as the owner of the database; to be run again after a change of a password.
 \getenv password SERVICE_PASSWORD
-CREATE ROLE eventpipeline_service LOGIN PASSWORD :'password';
+\getenv reporter REPORTER_PASSWORD
+SELECT format('CREATE ROLE %I', name) FROM unnest(ARRAY['eventpipeline_service', 'eventpipeline_reporter']) AS name
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name)
+\gexec
+ALTER ROLE eventpipeline_service LOGIN PASSWORD :'password';
+ALTER ROLE eventpipeline_reporter LOGIN PASSWORD :'reporter';
 REVOKE CREATE, TEMPORARY ON DATABASE eventpipeline FROM PUBLIC;
-ALTER DEFAULT PRIVILEGES GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO eventpipeline_service;
-ALTER DEFAULT PRIVILEGES GRANT SELECT, USAGE ON SEQUENCES TO eventpipeline_service;

@@ -16,7 +16,7 @@ from declared import webshop_document
 from eventpipeline.plan import Plan
 from eventpipeline.spec import EventPipeline
 from eventpipeline_operator import chart, helm
-from eventpipeline_operator.auth import SecretHashes
+from eventpipeline_operator.auth import NATS_PASSWORDS, SecretHashes
 from eventpipeline_operator.values import Image, Values
 
 NAME, NAMESPACE, KUBE_VERSION = "marketing", "shop", "v1.37.2"
@@ -138,7 +138,13 @@ def planned(spec: dict[str, Any]) -> Plan:
 
 
 def values(spec: dict[str, Any], **extras: Any) -> Values:
-    hashes = SecretHashes("hash-of-nats", "hash-of-store", "hash-of-postgres")
+    hashes = SecretHashes(
+        {name: f"hash-of-{name}" for name in NATS_PASSWORDS},
+        "hash-of-nats",
+        "hash-of-store",
+        "hash-of-reading",
+        "hash-of-postgres",
+    )
     image = Image(repository="registry.example.com:5000/eventpipeline", tag="1.2.3")
     given = chart.Extras(auth_secret="marketing-auth", **({"hashes": hashes} | extras))
     return chart.values(pipeline(spec), planned(spec), image, given)

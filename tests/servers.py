@@ -12,7 +12,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -55,11 +55,18 @@ def postgres_server(tmp_path: Path) -> Iterator[str]:
 
 
 @contextmanager
-def nats_server(tmp_path: Path, *, max_file_bytes: int = 2**30) -> Iterator[str]:
-    """A nats-server with JetStream in `tmp_path`; yields its URL."""
+def nats_server(
+    tmp_path: Path, *, max_file_bytes: int = 2**30, passwords: Mapping[str, str] | None = None
+) -> Iterator[str]:
+    """A nats-server with JetStream in `tmp_path`, open or with `passwords` of its users; yields its URL without any."""
     port = free_port()
     program = nats.server(
-        tmp_path / "nats", port=port, monitor_port=free_port(), max_file_bytes=max_file_bytes, log=tmp_path / "nats.log"
+        tmp_path / "nats",
+        port=port,
+        monitor_port=free_port(),
+        max_file_bytes=max_file_bytes,
+        log=tmp_path / "nats.log",
+        passwords=passwords or {},
     )
     with running_program(program):
         yield f"nats://127.0.0.1:{port}"

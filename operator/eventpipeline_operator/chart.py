@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from eventpipeline import plan as planning
+from eventpipeline import users
 from eventpipeline.authentication import KeyRef
 from eventpipeline.plan import COLLECTOR_PORT, NATS_PORT, POSTGRES_PORT, Addresses, Plan, Workload
 from eventpipeline.settings import MIB, MaintainSettings
 from eventpipeline.spec import EventPipeline, ExternalTls, ResourceList, Resources, quantity_bytes, quantity_cpus
 from eventpipeline_operator import values as v
 from eventpipeline_operator.auth import (
-    NATS_PASSWORD,
+    NATS_PASSWORDS,
     NO_HASHES,
     OWNER_PASSWORD,
     OWNER_ROLE,
     PASSWORD,
+    REPORTER_PASSWORD,
     USER,
     SecretHashes,
 )
@@ -31,7 +33,7 @@ __all__ = ["CHART", "ChartError", "Extras", "HelmMissing", "addresses", "plan", 
 
 MANAGED_BY = "eventpipeline-operator"
 
-NATS_USER, DATABASE = "eventpipeline", "eventpipeline"
+DATABASE = "eventpipeline"
 TLS_DIR = "/etc/eventpipeline/tls"
 """Where the chart mounts certificates."""
 _DATABASE_HOST = f"$(PIPELINE)-postgres:{POSTGRES_PORT}/{DATABASE}"
@@ -71,18 +73,22 @@ def plan(pipeline: EventPipeline, namespace: str) -> Plan:
 def addresses(pipeline: EventPipeline) -> Addresses:
     """Where the services find NATS and Postgres, in Kubernetes' notation."""
     external = pipeline.spec.stream.external
-    nats = f"nats://{NATS_USER}:$(NATS_PASSWORD)@$(PIPELINE)-nats:{NATS_PORT}"
+    store = f"postgresql://$(POSTGRES_USER):$(POSTGRES_PASSWORD)@{_DATABASE_HOST}"
+    reader: str | None = store.replace("$(POSTGRES_USER)", "$(POSTGRES_USER)_reporter")
+    database, database_tls = pipeline.spec.store.external, None
+    if database:
+        store, reader = "$(EXTERNAL_DATABASE_URL)", None
+        database_tls = f"{TLS_DIR}/postgres" if database.tls else None
     if external:
         # A dollar in somebody's address is a dollar, and no way to read a variable of ours.
         nats = "$(EXTERNAL_NATS_URL)" if external.credentials_secret_ref else external.url.replace("$", "$$")
-    store = f"postgresql://$(POSTGRES_USER):$(POSTGRES_PASSWORD)@{_DATABASE_HOST}"
-    database = pipeline.spec.store.external
-    return Addresses(
-        nats,
-        "$(EXTERNAL_DATABASE_URL)" if database else store,
-        nats_tls_dir=f"{TLS_DIR}/nats" if external and external.tls else None,
-        database_tls_dir=f"{TLS_DIR}/postgres" if database and database.tls else None,
+        tls = f"{TLS_DIR}/nats" if external.tls else None
+        return Addresses(nats, store, reporter_database_url=reader, nats_tls_dir=tls, database_tls_dir=database_tls)
+    owner, *services = (
+        f"nats://{user}:$(NATS_PASSWORD)@$(PIPELINE)-nats:{NATS_PORT}" for user in (users.OWNER, *NATS_PASSWORDS)
     )
+    by_service = dict(zip(NATS_PASSWORDS, services, strict=True))
+    return Addresses(owner, store, by_service, reader, database_tls_dir=database_tls)
 
 
 def stream_prefix(pipeline: EventPipeline, namespace: str) -> str:
@@ -92,17 +98,19 @@ def stream_prefix(pipeline: EventPipeline, namespace: str) -> str:
 
 def values(pipeline: EventPipeline, the_plan: Plan, image: v.Image, extras: Extras) -> v.Values:
     """The values that make the chart render `the_plan`."""
-    spec, nats_secret, store_secret = pipeline.spec, _nats_secret(pipeline), _store_secret(pipeline)
-    both = (*nats_secret, *store_secret)
-    nats_notes = _notes(nats=extras.hashes.nats)
-    notes = _notes(nats=extras.hashes.nats, store=extras.hashes.store)
+    spec, store_secret, hashes = pipeline.spec, _store_secret(pipeline), extras.hashes
     nats_certificates, store_certificates = _certificates(pipeline)
     certificates = (*nats_certificates, *store_certificates)
     collectors = tuple(
         v.Collector(
             source=_source(workload),
             certificates=certificates,
-            **_service(_on_own_address(workload), both, notes, _COLLECTOR),
+            **_service(
+                _on_own_address(workload),
+                (*_nats_secret(pipeline, "collector"), *store_secret),
+                _notes(nats=hashes.nats.get("collector", ""), store=hashes.store),
+                _COLLECTOR,
+            ),
         )
         for workload in (*the_plan.collectors, *extras.draining)
     )
@@ -118,7 +126,12 @@ def values(pipeline: EventPipeline, the_plan: Plan, image: v.Image, extras: Extr
                 one for sender in pipeline.spec.authentication.values() for one in sender.references
             ),
             certificates=nats_certificates,
-            **_service(the_plan.gateway, nats_secret, nats_notes, _gateway_resources(pipeline)),
+            **_service(
+                the_plan.gateway,
+                _nats_secret(pipeline, "gateway"),
+                _notes(nats=hashes.nats.get("gateway", "")),
+                _gateway_resources(pipeline),
+            ),
         ),
         collectors=collectors,
         reporter=v.Reporter(
@@ -126,7 +139,12 @@ def values(pipeline: EventPipeline, the_plan: Plan, image: v.Image, extras: Extr
             key_secrets=_key_secrets(spec.reporter.authentication.references),
             token_provider=spec.reporter.authentication.oidc is not None,
             certificates=certificates,
-            **_service(the_plan.reporter, both, notes, _REPORTER),
+            **_service(
+                the_plan.reporter,
+                (*_nats_secret(pipeline, "reporter"), *_store_secret(pipeline, REPORTER_PASSWORD)),
+                _notes(nats=hashes.nats.get("reporter", ""), store=hashes.reporter_store),
+                _REPORTER,
+            ),
         ),
         migrate=v.Process(
             environment=_owner(pipeline, None),
@@ -207,20 +225,20 @@ def _notes(**hashes: str) -> v.Annotations:
     return {f"eventpipeline.dev/{name}-secret-hash": value for name, value in hashes.items() if value}
 
 
-def _nats_secret(pipeline: EventPipeline) -> tuple[v.SecretVariable, ...]:
+def _nats_secret(pipeline: EventPipeline, service: str) -> tuple[v.SecretVariable, ...]:
     external = pipeline.spec.stream.external
     if not external:
-        return (v.SecretVariable(name="NATS_PASSWORD", key=NATS_PASSWORD),)
+        return (v.SecretVariable(name="NATS_PASSWORD", key=NATS_PASSWORDS[service]),)
     reference = external.credentials_secret_ref
     return (_variable("EXTERNAL_NATS_URL", reference.name, reference.key),) if reference else ()
 
 
-def _store_secret(pipeline: EventPipeline) -> tuple[v.SecretVariable, ...]:
+def _store_secret(pipeline: EventPipeline, password: str = PASSWORD) -> tuple[v.SecretVariable, ...]:
     if external := pipeline.spec.store.external:
         return (_variable("EXTERNAL_DATABASE_URL", external.url_secret_ref.name, external.url_secret_ref.key),)
     return (
         v.SecretVariable(name="POSTGRES_USER", key=USER),
-        v.SecretVariable(name="POSTGRES_PASSWORD", key=PASSWORD),
+        v.SecretVariable(name="POSTGRES_PASSWORD", key=password),
     )
 
 
@@ -267,7 +285,7 @@ def _nats(pipeline: EventPipeline, the_plan: Plan, extras: Extras) -> v.Nats:
         persistence=v.Persistence(size=spec.storage, storage_class_name=spec.storage_class_name),
         max_file_bytes=server.max_file_bytes,
         resources=_NATS,
-        pod_annotations=_notes(nats=extras.hashes.nats),
+        pod_annotations=_notes(nats=extras.hashes.nats_server),
         image=extras.nats_image or v.NATS_IMAGE,
     )
 

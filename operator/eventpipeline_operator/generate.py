@@ -15,6 +15,7 @@ from pathlib import Path
 
 import yaml
 
+from eventpipeline import users
 from eventpipeline_operator import crd, values
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +35,10 @@ def _values_schema() -> str:
     return json.dumps(values.values_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
+def _nats_users() -> str:
+    return "# Generated from services/eventpipeline/users.py.\n" + users.users_file()
+
+
 def generated() -> dict[Path, Callable[[], str]]:
     """Each generated file, relative to the root of the repository, and what makes its content."""
     name = f"{crd.PLURAL}.{crd.GROUP}.yaml"
@@ -41,6 +46,7 @@ def generated() -> dict[Path, Callable[[], str]]:
         Path("crds") / name: _crd,
         Path("charts/eventpipeline-operator/templates/crds") / name: _crd,
         Path("charts/eventpipeline/values.schema.json"): _values_schema,
+        Path("charts/eventpipeline/nats-users.conf"): _nats_users,
     }
 
 

@@ -31,12 +31,10 @@ class Planned:
 
     def stream_settings(self, variables: Mapping[str, str]) -> StreamSettings:
         """The settings of the operator's own connection, with `variables` for what stands in the address."""
-        settings = self.plan.gateway.settings
-        assert isinstance(settings, StreamSettings)
-        url = settings.nats_url
+        url = self.plan.stream.nats_url
         for name, value in variables.items():
             url = url.replace(name, value)
-        return settings.model_copy(update={"nats_url": url})
+        return self.plan.stream.model_copy(update={"nats_url": url})
 
 
 def declared_live(live: Mapping[Key, Object]) -> dict[str, Declaration]:

@@ -17,7 +17,17 @@ from eventpipeline.certificates import CA, CERTIFICATE, KEY
 from eventpipeline.readers import read_hashes
 from eventpipeline.spec import CaRef, EventPipeline, ExternalTls, SecretRef
 from eventpipeline_operator import certificates
-from eventpipeline_operator.auth import NATS_PASSWORD, REQUIRED_KEYS, USER, SecretHashes, hashes, new_auth, rotated
+from eventpipeline_operator.auth import (
+    LATER_KEYS,
+    NATS_PASSWORD,
+    REQUIRED_KEYS,
+    USER,
+    SecretHashes,
+    completed,
+    hashes,
+    new_auth,
+    rotated,
+)
 from eventpipeline_operator.certificates import Files
 from eventpipeline_operator.cluster import Cluster
 from eventpipeline_operator.errors import Refused, Unavailable
@@ -108,6 +118,10 @@ async def credentials(cluster: Cluster, pipeline: EventPipeline, *, write: bool)
         raise Refused(f"{key} has no {', '.join(missing)}; put it back, or delete the Secret.", "SecretIncomplete")
     if found and write and is_owned(found, pipeline.metadata.uid) != (pipeline.spec.deletion_policy == "Delete"):
         found = await cluster.merge(key, {"metadata": {"ownerReferences": _owners(pipeline, found)}})
+    if found and write and any(key not in auth for key in LATER_KEYS):
+        auth = completed(auth)
+        version = {"resourceVersion": found["metadata"]["resourceVersion"]}
+        found = await cluster.merge(key, {"metadata": version, "data": _encoded(auth)})
     nats, store = pipeline.spec.stream.external, pipeline.spec.store.external
     reference = nats.credentials_secret_ref if nats else None
     metadata = found["metadata"] if found else {}

@@ -6,11 +6,13 @@ decides anything about the pipeline itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from eventpipeline.settings import MIB, CollectorSettings, GatewaySettings, ReporterSettings, Settings
+from eventpipeline.settings import MIB, CollectorSettings, GatewaySettings, ReporterSettings, Settings, StreamSettings
 from eventpipeline.sources import BUILT_IN
 from eventpipeline.spec import Autoscaling, EventPipeline, Resources, quantity_bytes
+from eventpipeline.users import inbox
 
 GATEWAY_PORT = 3000
 COLLECTOR_PORT = 3001
@@ -29,9 +31,20 @@ class Addresses:
     """Where the servers are reached: known to whoever runs the plan."""
 
     nats_url: str
+    """With every right on the streams."""
     database_url: str
+    nats_urls: Mapping[str, str] = field(default_factory=dict)
+    """By service, where each has a user of its own; else all are the user of `nats_url`."""
+    reporter_database_url: str | None = None
+    """Of a role that reads; without it, `database_url`."""
     nats_tls_dir: str | None = None
     database_tls_dir: str | None = None
+
+    def nats(self, service: str) -> dict[str, str]:
+        """The settings with which a service logs in to NATS."""
+        if service not in self.nats_urls:
+            return {"nats_url": self.nats_url}
+        return {"nats_url": self.nats_urls[service], "nats_inbox_prefix": inbox(service)}
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,8 @@ class Plan:
     nats: NatsServer | None
     postgres: PostgresServer | None
     retention_days: int | None
+    stream: StreamSettings
+    """With which streams are tended and removed: every right on them."""
 
     @property
     def workloads(self) -> tuple[Workload, ...]:
@@ -114,7 +129,6 @@ def plan(pipeline: EventPipeline, addresses: Addresses, *, stream_prefix: str = 
     limits = stream_limits(quantity_bytes(nats.storage), len(spec.declarations)) if nats else EXTERNAL_LIMITS
 
     stream: dict[str, object] = {
-        "nats_url": addresses.nats_url,
         "nats_tls_dir": addresses.nats_tls_dir,
         "stream_prefix": stream_prefix,
         "stream_bytes": limits.stream_bytes,
@@ -129,6 +143,7 @@ def plan(pipeline: EventPipeline, addresses: Addresses, *, stream_prefix: str = 
     }
     gateway = GatewaySettings.model_validate(
         stream
+        | addresses.nats("gateway")
         | {
             "port": GATEWAY_PORT,
             "declarations": declarations,
@@ -138,15 +153,18 @@ def plan(pipeline: EventPipeline, addresses: Addresses, *, stream_prefix: str = 
             "retention_days": spec.store.retention_days,
             "authentication": spec.authentication or None,
             "rate_limits": spec.rate_limits or None,
+            "makes_streams": "gateway" not in addresses.nats_urls,
         }
     )
     reporter = ReporterSettings.model_validate(
         stream
+        | addresses.nats("reporter")
         | {
             "port": REPORTER_PORT,
             "declarations": declarations,
             "sources": names,
             **database,
+            "database_url": addresses.reporter_database_url or addresses.database_url,
             "authentication": None if spec.reporter.authentication.is_open else spec.reporter.authentication,
             "rate_limit": spec.reporter.rate_limit,
         }
@@ -154,13 +172,16 @@ def plan(pipeline: EventPipeline, addresses: Addresses, *, stream_prefix: str = 
     return Plan(
         name=pipeline.metadata.name,
         gateway=Workload("gateway", ("gateway",), gateway, spec.gateway.autoscaling, spec.gateway.resources),
-        collectors=tuple(_collector(pipeline, index, stream | database) for index in range(len(names))),
+        collectors=tuple(
+            _collector(pipeline, index, stream | addresses.nats("collector") | database) for index in range(len(names))
+        ),
         reporter=Workload("reporter", ("reporter",), reporter, spec.reporter.autoscaling, spec.reporter.resources),
         nats=NatsServer(nats.replicas, quantity_bytes(nats.storage), int(quantity_bytes(nats.storage) * _VOLUME_SHARE))
         if nats
         else None,
         postgres=PostgresServer(quantity_bytes(spec.store.managed.storage)) if spec.store.managed else None,
         retention_days=spec.store.retention_days,
+        stream=StreamSettings.model_validate(stream | {"nats_url": addresses.nats_url}),
     )
 
 

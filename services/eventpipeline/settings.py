@@ -114,6 +114,8 @@ class StreamSettings(Settings):
     """Where NATS is: nats://user:password@host:4222; several servers are separated by commas."""
     nats_tls_dir: str | None = None
     """A folder with the certificates for NATS, read at each connection: ca.crt, and tls.crt with tls.key or neither."""
+    nats_inbox_prefix: str = "_INBOX"
+    """What the subjects begin with on which answers come: of a NATS with a user a service, _INBOX_ and the user."""
     stream_prefix: str = ""
     """Stands before the stream names where several pipelines share a server."""
     stream_bytes: int = Field(default=1 * GIB, gt=0)
@@ -157,6 +159,8 @@ class GatewaySettings(DeclaredSettings):
     """Events of a day that the store has dropped are refused at the door."""
     authentication: Authentications = None
     """How the senders of a source prove who they are: a JSON object by source, as in the resource. It names keys."""
+    makes_streams: bool = True
+    """Whether streams that are not there are made; where a NATS user may only publish, collectors make them."""
     keys_dir: str | None = None
     """Where the keys are, as files NAME/KEY; without it, /etc/eventpipeline/keys."""
     rate_limits: RateLimits = None

@@ -24,8 +24,12 @@ from eventpipeline_operator.values import Values
 every_variant = pytest.mark.parametrize("variant", charts.VARIANTS)
 SECRETS = {
     ("marketing-auth", "nats-password"): "nats-pw",
+    ("marketing-auth", "nats-gateway-password"): "gateway-pw",
+    ("marketing-auth", "nats-collector-password"): "collector-pw",
+    ("marketing-auth", "nats-reporter-password"): "reporter-pw",
     ("marketing-auth", "postgres-user"): "eventpipeline_b",
     ("marketing-auth", "postgres-password"): "store-pw",
+    ("marketing-auth", "postgres-reporter-password"): "reading-pw",
     ("marketing-auth", "postgres-owner-password"): "owner-pw",
     ("database", "url"): "postgresql://somebody:pw@elsewhere/db",
     ("database", "dsn"): "postgresql://other:pw@elsewhere/db",
@@ -150,6 +154,31 @@ def test_certificates_are_files_of_what_connects_and_of_nothing_else() -> None:
         if "certificates" not in variant:
             assert "eventpipeline/tls" not in str(charts.objects(variant))
             assert "TLS_DIR" not in str(charts.objects(variant))
+
+
+def test_each_service_knows_its_own_passwords_only() -> None:
+    own = {
+        "gateway": {"gateway-pw"},
+        "facebook-collector": {"collector-pw", "store-pw", "eventpipeline_b"},
+        "reporter": {"reporter-pw", "reading-pw", "eventpipeline_b"},
+    }
+    for workload, wanted in own.items():
+        (container,) = (
+            one for name, one in charts.containers(charts.objects("minimal"))
+            if name.startswith(f"{charts.NAME}-{workload}/") and not name.endswith("/migrate")
+        )  # fmt: skip
+        found = {
+            SECRETS[reference["name"], reference["key"]]
+            for variable in container["env"]
+            if (reference := variable.get("valueFrom", {}).get("secretKeyRef"))
+        }
+        assert found == wanted
+        user, prefix = (environment(dict(container))[name] for name in ("NATS_URL", "NATS_INBOX_PREFIX"))
+        name = workload.removeprefix("facebook-")
+        assert user == f"nats://{name}:{name}-pw@marketing-nats:4222"
+        assert prefix == f"_INBOX_{name}"
+    store = of("minimal", "reporter", "reporter")["DATABASE_URL"]
+    assert store == "postgresql://eventpipeline_b_reporter:reading-pw@marketing-postgres:5432/eventpipeline"
 
 
 def test_the_gateway_knows_no_password_of_the_store() -> None:

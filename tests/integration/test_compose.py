@@ -81,6 +81,8 @@ async def test_nats_takes_its_configuration(tmp_path: Path) -> None:
     port, monitor = free_port(), free_port()
     config = tmp_path / "nats-server.conf"
     config.write_text((ROOT / "compose" / "nats-server.conf").read_text().replace("/data", str(tmp_path / "data")))
+    mounts = dict(reversed(line.removesuffix(":ro").split(":")) for line in services()["nats"]["volumes"])
+    (tmp_path / "users.conf").write_text((ROOT / mounts["/etc/nats/users.conf"]).read_text())
     command = [
         find_server(),
         "--config",
@@ -92,10 +94,10 @@ async def test_nats_takes_its_configuration(tmp_path: Path) -> None:
         "--http_port",
         str(monitor),
     ]
-    quoted = services({"NATS_PASSWORD": "1e5"})["nats"]["environment"]["QUOTED_PASSWORD"]
+    given = services({"NATS_PASSWORD": "1e5", "NATS_GATEWAY_PASSWORD": "2e5"})["nats"]["environment"]
     log = tmp_path / "nats.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(command, env={"QUOTED_PASSWORD": quoted}, stdout=output, stderr=output)
+        process = subprocess.Popen(command, env=given, stdout=output, stderr=output)
     try:
 
         def answers() -> bool:
@@ -114,8 +116,9 @@ async def test_nats_takes_its_configuration(tmp_path: Path) -> None:
         limits = asked("/jsz")["config"]
         assert limits["max_storage"] == 8589934592
         assert limits["sync_always"] is True
-        client = await nats.connect(f"nats://eventpipeline:1e5@127.0.0.1:{port}")
-        await client.close()
+        for login in ("eventpipeline:1e5", "gateway:2e5", "collector:development", "reporter:development"):
+            client = await nats.connect(f"nats://{login}@127.0.0.1:{port}")
+            await client.close()
         with pytest.raises(nats.errors.Error, match=r"(?i)authorization"):
             await nats.connect(f"nats://eventpipeline:other@127.0.0.1:{port}", allow_reconnect=False)
     finally:
@@ -127,11 +130,13 @@ async def test_the_services_may_write_rows_and_not_drop_tables(tmp_path: Path) -
     with postgres_server(tmp_path) as superuser:
         with psycopg.connect(superuser, autocommit=True) as connection:
             connection.execute("CREATE ROLE eventpipeline_owner SUPERUSER LOGIN PASSWORD 'o'")
+            # As it was in the volume of an earlier release.
+            connection.execute("CREATE ROLE eventpipeline_service LOGIN PASSWORD 'former'")
         place = superuser.rpartition("@")[2]
         owner = f"postgresql://eventpipeline_owner:o@{place}"
         subprocess.run(
             [binaries.find() / "psql", "-v", "ON_ERROR_STOP=1", owner, "-f", ROOT / "compose" / "roles.sql"],
-            env={"SERVICE_PASSWORD": "it's"}, check=True, capture_output=True,
+            env={"SERVICE_PASSWORD": "it's", "REPORTER_PASSWORD": "r"}, check=True, capture_output=True,
         )  # fmt: skip
         migrate(owner)
         service = f"postgresql://eventpipeline_service:it's@{place}"
@@ -146,6 +151,10 @@ async def test_the_services_may_write_rows_and_not_drop_tables(tmp_path: Path) -
             ):
                 with pytest.raises(psycopg.errors.InsufficientPrivilege):
                     await connection.execute(statement)
+        with psycopg.connect(f"postgresql://eventpipeline_reporter:r@{place}", autocommit=True) as reading:
+            assert reading.execute("SELECT count(*) FROM events").fetchone() == (1,)
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                reading.execute("DELETE FROM events")
 
 
 @pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False), (None, False)])

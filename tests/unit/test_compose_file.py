@@ -14,6 +14,8 @@ from eventpipeline.local import postgres
 from eventpipeline.plan import Addresses, Plan, plan
 from eventpipeline.settings import MaintainSettings
 from eventpipeline.spec import EventPipeline
+from eventpipeline.store.grants import COLLECTOR, REPORTER
+from eventpipeline.users import SERVICES
 from eventpipeline_operator.values import NATS_IMAGE, POSTGRES_IMAGE
 
 PROFILES = ("development", "production")
@@ -33,9 +35,17 @@ def planned(environ: dict[str, str]) -> Plan:
         return environ.get(name, "development")
 
     minimal = EventPipeline.model_validate(yaml.safe_load((ROOT / "manifests" / "minimal.yaml").read_text()))
-    nats = f"nats://eventpipeline:{password('NATS_PASSWORD')}@nats:4222"
-    store = f"postgresql://eventpipeline_service:{password('POSTGRES_PASSWORD')}@postgres:5432/eventpipeline"
-    return plan(minimal, Addresses(nats_url=nats, database_url=store))
+
+    def store(role: str, name: str) -> str:
+        return f"postgresql://{role}:{password(name)}@postgres:5432/eventpipeline"
+
+    nats = {
+        user.name: f"nats://{user.name}:{password(f'NATS_{user.name.upper()}_PASSWORD')}@nats:4222" for user in SERVICES
+    }
+    addresses = Addresses(
+        "nats://nobody", store(COLLECTOR, "POSTGRES_PASSWORD"), nats, store(REPORTER, "POSTGRES_REPORTER_PASSWORD")
+    )
+    return plan(minimal, addresses)
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -45,7 +45,7 @@ imagePullPolicy: {{ .image.pullPolicy | default "IfNotPresent" }}
 {{- end }}
 
 {{- define "eventpipeline.makeSecret" -}}
-kubectl -n {{ .root.Release.Namespace }} create secret generic {{ .name }} --from-literal=nats-password=$(openssl rand -hex 24) --from-literal=postgres-user=eventpipeline_a --from-literal=postgres-password=$(openssl rand -hex 24) --from-literal=postgres-owner-password=$(openssl rand -hex 24)
+kubectl -n {{ .root.Release.Namespace }} create secret generic {{ .name }} {{ range list "" "gateway-" "collector-" "reporter-" }}--from-literal=nats-{{ . }}password=$(openssl rand -hex 24) {{ end }}--from-literal=postgres-user=eventpipeline_a --from-literal=postgres-password=$(openssl rand -hex 24) --from-literal=postgres-reporter-password=$(openssl rand -hex 24) --from-literal=postgres-owner-password=$(openssl rand -hex 24)
 {{- end }}
 
 {{/*

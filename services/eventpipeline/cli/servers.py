@@ -33,6 +33,7 @@ class Servers:
     database_url: str
     """With its certificates."""
     stream_prefix: str
+    nats_inbox_prefix: str = "_INBOX"
 
     @classmethod
     def of(cls, nats_url: str | None, database_url: str | None, stream_prefix: str | None, data_dir: Path) -> Servers:
@@ -47,13 +48,19 @@ class Servers:
         if not nats or not database:
             raise CommandError(f"no pipeline runs from {data_dir}; give --data-dir, or --nats-url and --database-url")
         prefix = os.environ.get("STREAM_PREFIX", "") if stream_prefix is None else stream_prefix
-        return cls(nats, nats_tls_dir, database, prefix)
+        # In the environment it belongs to the user of the NATS_URL there.
+        of_environment = nats == os.environ.get("NATS_URL")
+        inbox = os.environ.get("NATS_INBOX_PREFIX", "_INBOX") if of_environment else "_INBOX"
+        return cls(nats, nats_tls_dir, database, prefix, inbox)
 
     @asynccontextmanager
     async def connected(self, name: str) -> AsyncIterator[tuple[Stream, Pool]]:
         """The streams and the database, to be called `name` there. Raises CommandError where NATS does not answer."""
         settings = StreamSettings(
-            nats_url=self.nats_url, nats_tls_dir=self.nats_tls_dir, stream_prefix=self.stream_prefix
+            nats_url=self.nats_url,
+            nats_tls_dir=self.nats_tls_dir,
+            stream_prefix=self.stream_prefix,
+            nats_inbox_prefix=self.nats_inbox_prefix,
         )
         stream = Stream(settings, name)
         pool = open_pool(self.database_url, name=name, read_only=False, max_size=1)

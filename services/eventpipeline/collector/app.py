@@ -17,7 +17,7 @@ from eventpipeline.settings import CollectorSettings
 from eventpipeline.sources import load
 from eventpipeline.store.address import address
 from eventpipeline.store.pool import check, open_pool
-from eventpipeline.stream import Stream
+from eventpipeline.stream import DEAD, Stream, StreamUnavailable
 from eventpipeline.telemetry import Health, RequestMiddleware, configure_logging, new_registry, routes
 
 
@@ -48,7 +48,18 @@ async def run(settings: CollectorSettings) -> None:
         return store.trouble or await check(pool)
 
     health.require("store", store_check)
-    health.require("stream", stream.check)
+
+    async def stream_check() -> str | None:
+        if fault := await stream.check():
+            return fault
+        try:  # the gateway may count on a collector that is ready: it may not be allowed to make streams
+            await stream.ensure(source.name)
+            await stream.ensure(DEAD)
+        except StreamUnavailable as error:
+            return str(error)
+        return None
+
+    health.require("stream", stream_check)
     app = create_app(registry, health)
     collector = Collector(source, stream, store, metrics, health, batch_bytes=settings.batch_bytes)
     stream.start()

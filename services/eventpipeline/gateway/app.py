@@ -36,7 +36,7 @@ from eventpipeline.problems import HANDLERS, Problem
 from eventpipeline.server import serve
 from eventpipeline.settings import GatewaySettings
 from eventpipeline.sources import Source, load
-from eventpipeline.stream import DEAD, Stream, StreamFull, StreamUnavailable
+from eventpipeline.stream import DEAD, Stream, StreamFull, StreamUnavailable, Tends
 from eventpipeline.telemetry import (
     Health,
     RequestMiddleware,
@@ -52,7 +52,7 @@ EVENTS_PATH = "/webhook/events"
 SOURCE_PATH = "/webhook/{source}"
 _RETRY_AFTER_FULL = 30
 _RETRY_AFTER_AWAY = 2
-_START_SECONDS = 3.0
+_START_SECONDS, _REFUSED_SECONDS = 3.0, 60.0
 
 
 def create_app(
@@ -269,7 +269,7 @@ async def run(settings: GatewaySettings) -> None:
     configure_logging("gateway", level=settings.log_level, environment=settings.environment)
     sources = load(settings.sources, settings.declarations)
     health = Health()
-    stream = Stream(settings, "gateway")
+    stream = Stream(settings, "gateway", Tends.MISSING_STREAMS if settings.makes_streams else Tends.NOTHING)
     stream.start()
     app = create_app(settings, sources, stream, new_registry(), health)
     ensuring = asyncio.create_task(_ensure(stream, settings.sources))
@@ -281,6 +281,9 @@ async def run(settings: GatewaySettings) -> None:
     try:
         # Nobody is sent here before it can take events; but where JetStream is away, callers must get the 503.
         await asyncio.wait((ensuring,), timeout=_START_SECONDS)
+        # A login that is refused may be known in a moment; until then those serve who are logged in.
+        if not ensuring.done() and stream.is_refused:
+            await asyncio.wait((ensuring,), timeout=_REFUSED_SECONDS)
         await serve(app, settings, health, drain_seconds=settings.drain_seconds)
     finally:
         ensuring.cancel()

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import shutil
 import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
 
 from eventpipeline.local.errors import MissingServer
 from eventpipeline.local.probe import answers_200, http_answer
 from eventpipeline.local.program import Check, Program
+from eventpipeline.users import OWNER, SERVICES, users_file, variable
 
 _MEMORY = "512MiB"
 """A soft limit for Go's heap; without one a nats-server was seen to reach 960 MB."""
 _ROOM_TO_START_ANEW = 16 * 2**20
+_OPEN: Mapping[str, str] = {}
 
 
 def find_server() -> Path:
@@ -28,8 +32,11 @@ def find_server() -> Path:
     return Path(found)
 
 
-def configuration(store: Path, *, port: int, monitor_port: int, max_file_bytes: int) -> str:
-    """The configuration file of a server on loopback that has written what it acknowledges to disk."""
+def configuration(store: Path, *, port: int, monitor_port: int, max_file_bytes: int, users: bool = False) -> str:
+    """The configuration file of a server on loopback that has written what it acknowledges to disk.
+
+    With `users`, there is one a service, and whoever has no password gets nothing.
+    """
     return "\n".join(
         (
             "host: 127.0.0.1",
@@ -41,26 +48,38 @@ def configuration(store: Path, *, port: int, monitor_port: int, max_file_bytes: 
             f"  max_file: {max_file_bytes}",
             "  sync_interval: always",
             "}",
-            "",
+            users_file() if users else "",
         )
     )
 
 
-def server(folder: Path, *, port: int, monitor_port: int, max_file_bytes: int, log: Path) -> Program:
+def new_passwords() -> dict[str, str]:
+    """A password for each user. They are made at each start, since whoever uses them is started with them."""
+    return {user: secrets.token_hex(24) for user in (OWNER, *(service.name for service in SERVICES))}
+
+
+def server(
+    folder: Path, *, port: int, monitor_port: int, max_file_bytes: int, log: Path, passwords: Mapping[str, str] = _OPEN
+) -> Program:
     """The program of a nats-server that keeps everything in `folder`; it is ready once its streams are recovered.
 
+    `passwords`: of its users, by name; without them it is open to everyone on this machine.
     Its own limit is never lower than it was: a server whose streams may take more than it allows refuses every change
     of them, that to a lower limit too. What they may take is what the services then set.
     """
     folder.mkdir(mode=0o700, exist_ok=True)
     config = folder / "nats.conf"
     max_file_bytes = max(max_file_bytes, _limit_before(config))
-    config.write_text(configuration(folder, port=port, monitor_port=monitor_port, max_file_bytes=max_file_bytes))
+    config.write_text(
+        configuration(
+            folder, port=port, monitor_port=monitor_port, max_file_bytes=max_file_bytes, users=bool(passwords)
+        )
+    )
     return Program(
         name="nats",
         argv=(str(find_server()), "--config", str(config)),
         log=log,
-        env={"GOMEMLIMIT": _MEMORY},
+        env={"GOMEMLIMIT": _MEMORY, **{variable(user): f'"{value}"' for user, value in passwords.items()}},
         ready=answers_200(monitor_port, "/healthz"),
         # A server that met a full disk goes on without JetStream until it is started anew.
         live=answers_200(monitor_port, "/healthz?js-enabled-only=true"),

@@ -74,8 +74,9 @@ class Postgres:
     def data(self) -> Path:
         return self.home / "data"
 
-    def url(self, port: int) -> str:
-        return f"postgresql://{USER}:{self.password}@127.0.0.1:{port}/{DATABASE}"
+    def url(self, port: int, user: str = USER, password: str | None = None) -> str:
+        """The address for `user`; without one, for the superuser."""
+        return f"postgresql://{user}:{password or self.password}@127.0.0.1:{port}/{DATABASE}"
 
     def initialise(self) -> None:
         """Make the cluster if it is not there, which takes about a second. Raises StartFailed.

@@ -12,11 +12,12 @@ import asyncio
 import contextlib
 import functools
 import os
+import secrets
 import shutil
 import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -31,12 +32,16 @@ from eventpipeline.local.supervisor import Event, OnEvent, Supervisor, ignore
 from eventpipeline.plan import Addresses, Plan, Workload, plan
 from eventpipeline.settings import GatewaySettings
 from eventpipeline.spec import EventPipeline
-from eventpipeline.stream import Stream
+from eventpipeline.store import StoreError
+from eventpipeline.store.grants import COLLECTOR, REPORTER, make_logins
+from eventpipeline.stream import DEAD, Stream, StreamUnavailable
+from eventpipeline.users import OWNER
 
 _SAME_SECONDS = 0.5
 """A wrapper such as `timeout` or `make` passes on a Ctrl-C that the terminal has sent already: still the first one."""
 _MAINTAIN_SECONDS = 3600.0
 _LEFTOVER_SECONDS = 15.0
+_STREAMS_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -164,13 +169,20 @@ def _prepare(pipeline: EventPipeline, options: Options, data: DataDir, superviso
     external = pipeline.spec.stream.external
     cluster = None if options.database_url else postgres.open_cluster(data.postgres, as_root=options.as_root)
     servers = shifted(workloads.server_ports(nats=external is None, postgres=cluster is not None), options.port_offset)
-    nats_url = external.url if external else f"nats://{HOST}:{servers[workloads.NATS]}"
+    passwords = {} if external else nats.new_passwords()
+    urls = {user: f"nats://{user}:{value}@{HOST}:{servers[workloads.NATS]}" for user, value in passwords.items()}
+    nats_url = external.url if external else urls.pop(OWNER)
     database_url = cluster.url(servers[workloads.POSTGRES]) if cluster else options.database_url
     assert database_url is not None
     addresses = Addresses(
-        nats_url, database_url,
+        nats_url, database_url, urls,
         nats_tls_dir=_absolute(options.nats_tls_dir), database_tls_dir=_absolute(options.database_tls_dir),
     )  # fmt: skip
+    logins: dict[str, str] = {}
+    if cluster:
+        logins = {role: secrets.token_hex(24) for role in (COLLECTOR, REPORTER)}
+        stores = {role: cluster.url(servers[workloads.POSTGRES], role, password) for role, password in logins.items()}
+        addresses = replace(addresses, database_url=stores[COLLECTOR], reporter_database_url=stores[REPORTER])
     the_plan = plan(pipeline, addresses)
     ports = servers | shifted(workloads.service_ports(the_plan), options.port_offset)
     info = Run(
@@ -188,7 +200,7 @@ def _prepare(pipeline: EventPipeline, options: Options, data: DataDir, superviso
     )
     collector_of = functools.partial(workloads.collector_of, pipeline, addresses=addresses)
     key_variables = workloads.keys_in(pipeline.spec.key_references, os.environ)
-    return Running(the_plan, collector_of, info, options, data, cluster, supervisor, key_variables)
+    return Running(the_plan, collector_of, info, options, data, cluster, supervisor, key_variables, passwords, logins)
 
 
 def _absolute(folder: Path | None) -> str | None:
@@ -201,6 +213,7 @@ class Running:
     def __init__(
         self, the_plan: Plan, collector_of: Callable[[str], Workload], info: Run, options: Options, data: DataDir,
         cluster: postgres.Postgres | None, supervisor: Supervisor, key_variables: Mapping[str, str],
+        nats_passwords: Mapping[str, str], store_logins: Mapping[str, str],
     ) -> None:  # fmt: skip
         self.plan = the_plan
         self._collector_of = collector_of
@@ -217,6 +230,7 @@ class Running:
         self._cluster = cluster
         self._supervisor = supervisor
         self._keys, self._key_variables = _keys(options, data), key_variables
+        self._nats_passwords, self._store_logins = nats_passwords, store_logins
 
     def pids(self) -> dict[str, int]:
         """The pid of each program that runs at this moment, by name."""
@@ -231,6 +245,8 @@ class Running:
 
     async def start(self) -> None:
         await self._start_servers()
+        if self.plan.nats:
+            await self._make_streams()
         services = self.plan.workloads
         for workload in services:
             self._start_service(workload, self.info.ports[workload.name])
@@ -257,17 +273,21 @@ class Running:
             except StartFailed as error:
                 on_event(Event("note", "maintain", detail=str(error)))
 
-    async def drain(self, on_event: OnEvent) -> None:
-        """Stores what is left of sources that are no longer in the resource."""
+    def _sources(self) -> tuple[str, ...]:
         settings = self.plan.gateway.settings
         assert isinstance(settings, GatewaySettings)
-        stream = Stream(settings, "up")
+        return settings.sources
+
+    async def drain(self, on_event: OnEvent) -> None:
+        """Stores what is left of sources that are no longer in the resource."""
+        sources = self._sources()
+        stream = Stream(self.plan.stream, "up")
         stream.start()
         try:
             if self.plan.nats:
-                await drain(stream, settings.sources, self._collect, self._stop_collecting, on_event)
+                await drain(stream, sources, self._collect, self._stop_collecting, on_event)
             else:
-                await say_what_is_left(stream, settings.sources, on_event)
+                await say_what_is_left(stream, sources, on_event)
         except LocalError as error:
             on_event(Event("note", "up", detail=f"a source that is no longer in the file cannot be stored: {error}"))
         finally:
@@ -286,6 +306,20 @@ class Running:
         await self._supervisor.stop(name)
         self._draining.discard(name)
 
+    async def _make_streams(self) -> None:
+        """Before a gateway, which may not, needs them."""
+        stream = Stream(self.plan.stream, "up")
+        stream.start()
+        try:
+            async with asyncio.timeout(_STREAMS_SECONDS):
+                await stream.connected()
+                for source in (*self._sources(), DEAD):
+                    await stream.ensure(source)
+        except (StreamUnavailable, TimeoutError) as error:
+            raise StartFailed(f"the streams cannot be made: {error}") from error
+        finally:
+            await stream.close()
+
     async def _start_servers(self) -> None:
         ports, started = self.info.ports, []
         if self.plan.nats:
@@ -296,6 +330,7 @@ class Running:
                     monitor_port=ports[workloads.NATS_MONITOR],
                     max_file_bytes=self.plan.nats.max_file_bytes,
                     log=self._data.log(workloads.NATS),
+                    passwords=self._nats_passwords,
                 )
             )
             started.append(workloads.NATS)
@@ -304,6 +339,11 @@ class Running:
             self._start(self._cluster.server(port=ports[workloads.POSTGRES], log=self._data.log(workloads.POSTGRES)))
             started.append(workloads.POSTGRES)
         await self._supervisor.ready(*started)
+        if self._cluster:
+            try:
+                await _to_the_end(lambda: make_logins(self.database_url, self._store_logins))
+            except StoreError as error:
+                raise StartFailed(f"the roles of the services cannot be made: {error}") from error
 
     def _start(self, program: Program) -> None:
         rotate(program.log)

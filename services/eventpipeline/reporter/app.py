@@ -33,7 +33,7 @@ from eventpipeline.sources import load
 from eventpipeline.store import StoreUnavailable, pool
 from eventpipeline.store.address import address
 from eventpipeline.store.pool import Pool
-from eventpipeline.stream import Stream
+from eventpipeline.stream import Stream, Tends
 from eventpipeline.telemetry import Health, RequestMiddleware, configure_logging, new_registry, routes
 
 PAGE = Path(__file__).parent / "page"
@@ -116,7 +116,7 @@ async def run(settings: ReporterSettings) -> None:
         address(settings.database_url, settings.database_tls_dir),
         name="reporter", read_only=True, max_size=_CONNECTIONS,
     )  # fmt: skip
-    stream = Stream(settings, "reporter")
+    stream = Stream(settings, "reporter", Tends.NOTHING)
     app = create_app(settings, store, stream, new_registry(), health)
     # Neither is waited for: the reporter starts, and says what is missing, while they are away.
     await store.open(wait=False)

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
+from eventpipeline.store.grants import grant
 from eventpipeline.store.pool import translated
 from eventpipeline.store.statements import statement
 
@@ -41,6 +42,7 @@ def maintain(database_url: str, today: date, retention_days: int | None) -> Main
             last = today - timedelta(days=retention_days + GRACE_DAYS)
             dropped = tuple(_drop(connection, day) for day in sorted(there) if day < last)
             _drop_from_default(connection, last)
+        grant(connection)
     return Maintained(made, dropped)
 
 

@@ -16,6 +16,7 @@ from typing import Any, LiteralString
 import psycopg
 
 from eventpipeline.store import SchemaMismatch, StoreError
+from eventpipeline.store.grants import grant
 from eventpipeline.store.pool import translated
 from eventpipeline.store.statements import statement
 
@@ -70,7 +71,9 @@ def migrate(database_url: str, available: tuple[Migration, ...] | None = None) -
         connection.execute(statement("schema_versions"))
         applied = _applied(connection)
         _check(applied, available)
-        return tuple(_apply(connection, migration) for migration in available if migration.version not in applied)
+        done = tuple(_apply(connection, migration) for migration in available if migration.version not in applied)
+        grant(connection)
+    return done
 
 
 @dataclass(frozen=True)

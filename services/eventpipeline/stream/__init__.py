@@ -8,7 +8,7 @@ from eventpipeline.stream.config import ACK_WAIT_SECONDS, Change, Ensured
 from eventpipeline.stream.errors import StreamError, StreamFull, StreamUnavailable
 from eventpipeline.stream.pull import Message, Puller, acknowledge, give_back, keep_alive
 from eventpipeline.stream.replace import Progress
-from eventpipeline.stream.streams import DEAD, Lag, Stream
+from eventpipeline.stream.streams import DEAD, Lag, Stream, Tends
 
 __all__ = [
     "ACK_WAIT_SECONDS",
@@ -23,6 +23,7 @@ __all__ = [
     "StreamError",
     "StreamFull",
     "StreamUnavailable",
+    "Tends",
     "acknowledge",
     "give_back",
     "keep_alive",

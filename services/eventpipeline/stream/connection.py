@@ -19,6 +19,7 @@ _FIRST_DELAY, _LAST_DELAY = 0.1, 2.0
 _MOST_UNSENT_BYTES = 2**20
 """Far below the size at which the client itself lets whoever publishes wait: it would not be ended by a timeout."""
 _SECONDS_BETWEEN_LOOKS = 0.002
+_REFUSED = "permissions violation"
 _log = log("stream")
 
 
@@ -45,9 +46,13 @@ class _Client(Client):
 class Connection:
     """Connects in the background and for ever: a service starts, and answers, while NATS is away."""
 
-    def __init__(self, url: str, name: str, on_lost: Callable[[], None], *, tls_dir: str | None = None) -> None:
+    def __init__(
+        self, url: str, name: str, on_lost: Callable[[], None], *, tls_dir: str | None = None,
+        inbox_prefix: str = "_INBOX",
+    ) -> None:  # fmt: skip
         self._url = url
         self._tls_dir = tls_dir
+        self._inbox_prefix = inbox_prefix
         self._name = name
         self._on_lost = on_lost
         self._context: JetStreamContext | None = None
@@ -124,7 +129,10 @@ class Connection:
 
     async def _open(self, client: Client, closed: asyncio.Event) -> None:
         async def on_error(error: Exception) -> None:
-            _log.debug("nats", error=str(error) or type(error).__name__)
+            if _REFUSED in str(error).lower():
+                _log.error("NATS does not allow its user what was asked", error=str(error))
+            else:
+                _log.debug("nats", error=str(error) or type(error).__name__)
             # A server that refuses somebody says why, and hangs up; the latter is no news.
             if self.fault is None or not isinstance(error, ConnectionResetError):
                 self.fault = explained(str(error) or type(error).__name__)
@@ -144,6 +152,7 @@ class Connection:
         await client.connect(
             self._url.split(","),
             name=self._name,
+            inbox_prefix=self._inbox_prefix,
             connect_timeout=2,
             reconnect_time_wait=1,
             max_reconnect_attempts=-1,

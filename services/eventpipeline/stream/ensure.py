@@ -67,6 +67,16 @@ async def ensure(jetstream: JetStreamContext, wanted: StreamConfig, *, larger_is
     )
 
 
+async def make_missing(jetstream: JetStreamContext, wanted: StreamConfig) -> Ensured:
+    """Makes the stream where there is none, and looks at nothing else. Raises what the client raises."""
+    try:
+        await jetstream.stream_info(str(wanted.name))
+    except nats.js.errors.NotFoundError:
+        await _make(jetstream, wanted)
+        return Ensured(changes=(Change(f"stream {wanted.name}"),))
+    return Ensured()
+
+
 async def _make(jetstream: JetStreamContext, wanted: StreamConfig) -> StreamInfo:
     """A new stream; where other streams still hold the room for it, a smaller one, so that its source is served."""
     limit = int(wanted.max_bytes or 0)

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import Enum
 from functools import partial
 
 import nats.errors
@@ -16,7 +17,7 @@ from nats.js import JetStreamContext
 from eventpipeline.settings import StreamSettings
 from eventpipeline.stream.config import CONSUMER, Ensured, can_be_changed, consumer_differences, stream_config
 from eventpipeline.stream.connection import Connection
-from eventpipeline.stream.ensure import ensure
+from eventpipeline.stream.ensure import ensure, make_missing
 from eventpipeline.stream.errors import StreamFull, StreamUnavailable, unavailable
 from eventpipeline.stream.pull import Message, Puller
 from eventpipeline.stream.replace import Progress, erase, progress
@@ -40,14 +41,23 @@ class Lag:
     max_bytes: int
 
 
+class Tends(Enum):
+    """What of the streams a connection makes and puts back before it uses them."""
+
+    EVERYTHING = "streams and consumers"
+    MISSING_STREAMS = "streams that are not there"
+    NOTHING = "nothing"
+
+
 class Stream:
     """A connection to the streams of one pipeline.
 
     It connects in the background and for ever: a service starts, and answers, while NATS is away.
     """
 
-    def __init__(self, settings: StreamSettings, name: str) -> None:
+    def __init__(self, settings: StreamSettings, name: str, tends: Tends = Tends.EVERYTHING) -> None:
         self._settings = settings
+        self._tends = tends
         self._ensured: set[str] = set()
         self._failed: set[str] = set()
         """The sources whose stream could not be made when that was last tried."""
@@ -56,7 +66,11 @@ class Stream:
         self._ensuring = asyncio.Lock()
         # After an outage everything is looked at again: the server may have come back without it.
         self._connection = Connection(
-            settings.nats_url, name, on_lost=self._ensured.clear, tls_dir=settings.nats_tls_dir
+            settings.nats_url,
+            name,
+            on_lost=self._ensured.clear,
+            tls_dir=settings.nats_tls_dir,
+            inbox_prefix=settings.nats_inbox_prefix,
         )
 
     def start(self) -> None:
@@ -74,6 +88,11 @@ class Stream:
     def connection_fault(self) -> str | None:
         """Why there is no connection, or None where nothing was heard against one."""
         return self._connection.fault
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether NATS did not take the login when it was last tried."""
+        return "authorization violation" in (self.connection_fault or "").lower()
 
     async def check(self) -> str | None:
         """What is wrong with JetStream, or None where it answers."""
@@ -100,7 +119,7 @@ class Stream:
         Where that was done since the last `forget`, and all was well, nothing is looked at. Never deletes an event
         that is not stored, nor a stream. Raises StreamUnavailable.
         """
-        if source in self._ensured:
+        if source in self._ensured or self._tends is Tends.NOTHING:
             return Ensured()
         async with self._ensuring:
             try:
@@ -118,6 +137,8 @@ class Stream:
             self._stream_name(source), self._subject(source),
             max_bytes=self._limit(source), replicas=settings.stream_replicas,
         )  # fmt: skip
+        if self._tends is Tends.MISSING_STREAMS:
+            return await make_missing(jetstream, wanted)
         ensured = await ensure(jetstream, wanted, larger_is_fine=settings.stream_larger)
         for fault in ensured.faults:
             _log.error("a stream is not as it has to be", fault=fault)
@@ -218,6 +239,9 @@ class Stream:
             pending = (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)
             floor = consumer.ack_floor.stream_seq if consumer.ack_floor else 0
             age = await self._age(jetstream, source, floor + 1) if pending else 0.0
+        except nats.js.errors.NotFoundError:
+            self.forget(source)
+            raise StreamUnavailable(f"{name}, or its consumer, is not there; a collector makes it") from None
         except (nats.errors.Error, TimeoutError, OSError) as error:
             self.forget(source)
             raise unavailable(error) from error

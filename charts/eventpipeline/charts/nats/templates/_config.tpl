@@ -9,9 +9,7 @@ http_port: 8222
 # Clients that are told so go to the other servers, before this one ends.
 lame_duck_duration: 30s
 lame_duck_grace_period: 3s
-authorization {
-  users: [{user: eventpipeline, password: $QUOTED_PASSWORD}]
-}
+include users.conf
 jetstream {
   store_dir: /data
   max_mem: 64MB
@@ -34,3 +32,8 @@ cluster {
 }
 {{- end }}
 {{ end }}
+
+{{/* The users and what each may do. */}}
+{{- define "nats.users" -}}
+{{ .Files.Get "nats-users.conf" }}
+{{- end }}

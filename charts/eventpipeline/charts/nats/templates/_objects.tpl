@@ -9,6 +9,8 @@ metadata:
 data:
   nats-server.conf: |
     {{- include "nats.config" . | nindent 4 }}
+  users.conf: |
+    {{- include "nats.users" . | nindent 4 }}
 ---
 apiVersion: v1
 kind: Service
@@ -59,7 +61,7 @@ spec:
         {{- include "eventpipeline.selector" $server | nindent 8 }}
         app.kubernetes.io/part-of: eventpipeline
       annotations:
-        eventpipeline.dev/config-hash: {{ include "nats.config" . | sha256sum | trunc 16 | quote }}
+        eventpipeline.dev/config-hash: {{ printf "%s%s" (include "nats.config" .) (include "nats.users" .) | sha256sum | trunc 16 | quote }}
         {{- with .Values.nats.podAnnotations }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
@@ -82,6 +84,14 @@ spec:
                 secretKeyRef: {name: {{ include "eventpipeline.secretName" . }}, key: nats-password}
             - name: QUOTED_PASSWORD
               value: '"$(NATS_PASSWORD)"'
+            {{- range $user := list "gateway" "collector" "reporter" }}
+            {{- $variable := printf "NATS_%s_PASSWORD" (upper $user) }}
+            - name: {{ $variable }}
+              valueFrom:
+                secretKeyRef: {name: {{ include "eventpipeline.secretName" $ }}, key: nats-{{ $user }}-password}
+            - name: QUOTED_{{ upper $user }}_PASSWORD
+              value: '"$({{ $variable }})"'
+            {{- end }}
             {{- if $clustered }}
             {{- range $ordinal := until (int .Values.nats.replicas) }}
             - name: ROUTE_{{ $ordinal }}

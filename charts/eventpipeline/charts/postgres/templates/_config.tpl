@@ -23,6 +23,8 @@ password() {
 password postgres-owner-password; owner_password=$value
 password postgres-password; present_password=$value
 password postgres-previous-password optional; previous_password=$value
+password postgres-reporter-password; present_reporter_password=$value
+password postgres-reporter-previous-password optional; previous_reporter_password=$value
 password postgres-user; present=$value
 case $present in
   eventpipeline_a) other=eventpipeline_b ;;
@@ -32,6 +34,8 @@ esac
 
 former='NOLOGIN PASSWORD NULL'
 [ -z "$previous_password" ] || former="LOGIN PASSWORD '$previous_password'"
+former_reporter='NOLOGIN PASSWORD NULL'
+[ -z "$previous_reporter_password" ] || former_reporter="LOGIN PASSWORD '$previous_reporter_password'"
 
 # One statement a line; the first that fails ends it, and none is ever logged.
 statements() {
@@ -57,16 +61,19 @@ if [ "${ours%%.*}" != "$theirs" ]; then
   exit 1
 fi
 statements "$data" eventpipeline <<SQL
-DO \$\$ DECLARE name text; BEGIN FOREACH name IN ARRAY ARRAY['eventpipeline_owner', 'eventpipeline_service', 'eventpipeline_a', 'eventpipeline_b'] LOOP IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN EXECUTE format('CREATE ROLE %I', name); END IF; END LOOP; END \$\$
+DO \$\$ DECLARE name text; BEGIN FOREACH name IN ARRAY ARRAY['eventpipeline_owner', 'eventpipeline_service', 'eventpipeline_a', 'eventpipeline_b', 'eventpipeline_reporter', 'eventpipeline_a_reporter', 'eventpipeline_b_reporter'] LOOP IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) THEN EXECUTE format('CREATE ROLE %I', name); END IF; END LOOP; END \$\$
 GRANT eventpipeline_service TO eventpipeline_a, eventpipeline_b
+GRANT eventpipeline_reporter TO eventpipeline_a_reporter, eventpipeline_b_reporter
 ALTER DATABASE eventpipeline OWNER TO eventpipeline_owner
 REVOKE CREATE, TEMPORARY ON DATABASE eventpipeline FROM PUBLIC
-ALTER DEFAULT PRIVILEGES FOR ROLE eventpipeline_owner GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO eventpipeline_service
-ALTER DEFAULT PRIVILEGES FOR ROLE eventpipeline_owner GRANT SELECT, USAGE ON SEQUENCES TO eventpipeline_service
+ALTER DEFAULT PRIVILEGES FOR ROLE eventpipeline_owner REVOKE ALL ON TABLES FROM eventpipeline_service
+ALTER DEFAULT PRIVILEGES FOR ROLE eventpipeline_owner REVOKE ALL ON SEQUENCES FROM eventpipeline_service
 ALTER ROLE postgres PASSWORD NULL
 ALTER ROLE eventpipeline_owner LOGIN PASSWORD '$owner_password'
 ALTER ROLE $present LOGIN PASSWORD '$present_password'
 ALTER ROLE $other $former
+ALTER ROLE ${present}_reporter LOGIN PASSWORD '$present_reporter_password'
+ALTER ROLE ${other}_reporter $former_reporter
 SQL
 exec postgres -D "$data" -c config_file=/etc/eventpipeline/postgresql.conf
 {{ end }}
@@ -101,8 +108,9 @@ log_error_verbosity = terse
 {{ end }}
 
 {{- define "postgres.access" -}}
-# Over the network with a password, as one of the three; the superuser not at all.
+# Over the network with a password, as one of these; the superuser not at all.
 host eventpipeline eventpipeline_owner,eventpipeline_a,eventpipeline_b all scram-sha-256
+host eventpipeline eventpipeline_a_reporter,eventpipeline_b_reporter all scram-sha-256
 {{ end }}
 
 {{- define "postgres.files" -}}

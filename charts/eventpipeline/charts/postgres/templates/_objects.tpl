@@ -98,6 +98,7 @@ spec:
                   items:
                     - {key: postgres-user, path: postgres-user}
                     - {key: postgres-password, path: postgres-password}
+                    - {key: postgres-reporter-password, path: postgres-reporter-password}
                     - {key: postgres-owner-password, path: postgres-owner-password}
               # Of the time before a rotation, if there was one.
               - secret:
@@ -105,6 +106,11 @@ spec:
                   optional: true
                   items:
                     - {key: postgres-previous-password, path: postgres-previous-password}
+              - secret:
+                  name: {{ $secret }}
+                  optional: true
+                  items:
+                    - {key: postgres-reporter-previous-password, path: postgres-reporter-previous-password}
         - name: socket
           emptyDir: {sizeLimit: 16Mi}
         - name: tmp
