@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -17,6 +18,7 @@ from nats.js.errors import NotFoundError
 from prometheus_client import CollectorRegistry
 
 from apiserver import api_server, install_crd
+from eventpipeline_operator.auth import LATER_KEYS
 from eventpipeline_operator.cluster import Cluster
 from eventpipeline_operator.look import Looking
 from eventpipeline_operator.metrics import OperatorMetrics
@@ -555,6 +557,29 @@ async def passwords(world: World) -> dict[str, str]:
     return found
 
 
+async def test_a_secret_of_an_earlier_release_gets_what_it_lacks_and_keeps_what_it_has(world: World) -> None:
+    earlier = {
+        "nats-password": "n", "postgres-user": "eventpipeline_b", "postgres-password": "p",
+        "postgres-owner-password": "o", "postgres-previous-password": "q",
+    }  # fmt: skip
+    await world.cluster.create(
+        {
+            "apiVersion": "v1", "kind": "Secret", "type": "Opaque",
+            "metadata": {"name": "marketing-auth", "namespace": world.namespace}, "stringData": earlier,
+        }
+    )  # fmt: skip
+    await world.write({})
+    await world.reconcile()
+    found = {name: base64.b64decode(value).decode() for name, value in (await passwords(world)).items()}
+    assert {name: found[name] for name in earlier} == earlier
+    added = found.keys() - earlier.keys()
+    assert added == set(LATER_KEYS)
+    assert len({found[name] for name in added}) == len(added)
+    await world.reconcile()
+    again = {name: base64.b64decode(value).decode() for name, value in (await passwords(world)).items()}
+    assert again == found
+
+
 async def all_rolled_out(world: World) -> None:
     await rolled_out(world, "facebook-collector", "tiktok-collector", "reporter")
     await rolled_out(world, "postgres", kind=STATEFUL_SET)
@@ -585,6 +610,8 @@ async def test_a_password_is_rotated_once_a_value_and_only_when_what_runs_has_th
     assert second["postgres-user"] != first["postgres-user"]
     assert second["postgres-previous-password"] == first["postgres-password"] != second["postgres-password"]
     assert second["nats-password"] == first["nats-password"]
+    assert second["postgres-reporter-previous-password"] == first["postgres-reporter-password"]
+    assert second["postgres-reporter-password"] != first["postgres-reporter-password"]
     assert await world.condition("PasswordRotationWaits") == {}
     assert store_hash(await world.read(DEPLOYMENT, "marketing-reporter")) != before
     (said,) = await world.events("PasswordRotated")
