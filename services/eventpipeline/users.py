@@ -30,8 +30,9 @@ class User:
 
 
 SERVICES = (
-    # Stores events, and no more: whoever may make a stream of any name has it copy another one to where he reads.
-    User("gateway", (*_EVENTS, _INFO)),
+    # Stores events, and looks whether there is a stream for them. Whoever may make a stream of any name has it copy
+    # another one to where he reads.
+    User("gateway", (*_EVENTS, _INFO, _STREAM_INFO)),
     # Reads events, and trims what is stored. `forget`, run beside it, puts messages back without a person.
     User(
         "collector",

@@ -52,7 +52,7 @@ EVENTS_PATH = "/webhook/events"
 SOURCE_PATH = "/webhook/{source}"
 _RETRY_AFTER_FULL = 30
 _RETRY_AFTER_AWAY = 2
-_START_SECONDS, _REFUSED_SECONDS = 3.0, 60.0
+_START_SECONDS, _OTHERS_SECONDS = 3.0, 60.0
 
 
 def create_app(
@@ -272,7 +272,7 @@ async def run(settings: GatewaySettings) -> None:
     stream = Stream(settings, "gateway", Tends.MISSING_STREAMS if settings.makes_streams else Tends.NOTHING)
     stream.start()
     app = create_app(settings, sources, stream, new_registry(), health)
-    ensuring = asyncio.create_task(_ensure(stream, settings.sources))
+    ensuring = asyncio.create_task(_ensure(stream, settings))
     # What lives now lives for ever; the collector need not look at it again.
     gc.collect()
     gc.freeze()
@@ -281,23 +281,26 @@ async def run(settings: GatewaySettings) -> None:
     try:
         # Nobody is sent here before it can take events; but where JetStream is away, callers must get the 503.
         await asyncio.wait((ensuring,), timeout=_START_SECONDS)
-        # A login that is refused may be known in a moment; until then those serve who are logged in.
-        if not ensuring.done() and stream.is_refused:
-            await asyncio.wait((ensuring,), timeout=_REFUSED_SECONDS)
+        # A login that is refused may be known in a moment, and others may be about to make the streams; meanwhile those
+        # serve who can.
+        if not ensuring.done() and (stream.is_refused or (stream.is_connected and not settings.makes_streams)):
+            await asyncio.wait((ensuring,), timeout=_OTHERS_SECONDS)
         await serve(app, settings, health, drain_seconds=settings.drain_seconds)
     finally:
         ensuring.cancel()
         await stream.close()
 
 
-async def _ensure(stream: Stream, sources: tuple[str, ...]) -> None:
-    """Makes the streams before the first event comes, as soon as NATS is there."""
+async def _ensure(stream: Stream, settings: GatewaySettings) -> None:
+    """Makes the streams before the first event comes, or waits until others have, as soon as NATS is there."""
     await stream.connected()
-    for name in (*sources, DEAD):
+    for name in (*settings.sources, DEAD):
         while True:
             try:
                 await stream.ensure(name)
-                break
+                if settings.makes_streams or await stream.is_there(name):
+                    break
+                await asyncio.sleep(0.2)
             except StreamUnavailable as error:
                 log("gateway").debug("streams are not there yet", error=str(error))
                 await asyncio.sleep(1)

@@ -94,6 +94,20 @@ class Stream:
         """Whether NATS did not take the login when it was last tried."""
         return "authorization violation" in (self.connection_fault or "").lower()
 
+    @property
+    def is_connected(self) -> bool:
+        return self._connection.client.is_connected
+
+    async def is_there(self, source: str) -> bool:
+        """Whether there is a stream of `source` (or DEAD). Raises StreamUnavailable."""
+        try:
+            await self._connection.jetstream().stream_info(self._stream_name(source))
+        except nats.js.errors.NotFoundError:
+            return False
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise unavailable(error) from error
+        return True
+
     async def check(self) -> str | None:
         """What is wrong with JetStream, or None where it answers."""
         if fault := await self._connection.check():
