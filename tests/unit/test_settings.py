@@ -41,6 +41,7 @@ STREAM: dict[str, st.SearchStrategy[Any]] = {
     "drain_seconds": SECONDS,
     "nats_url": TEXT,
     "nats_tls_dir": st.none() | TEXT,
+    "nats_inbox_prefix": TEXT,
     "stream_prefix": TEXT,
     "stream_bytes": BYTES,
     "stream_larger": st.booleans(),
@@ -79,7 +80,8 @@ FIELDS: dict[type[Environment], dict[str, st.SearchStrategy[Any]]] = {
     GatewaySettings: DECLARED
     | RETENTION
     | SENDERS
-    | {"sources": NAMES, "max_body_bytes": BYTES, "max_in_flight_bytes": BYTES, "ack_timeout_seconds": SECONDS},
+    | {"sources": NAMES, "max_body_bytes": BYTES, "max_in_flight_bytes": BYTES, "ack_timeout_seconds": SECONDS}
+    | {"makes_streams": st.booleans()},
     CollectorSettings: DECLARED | STORE | {"source": st.sampled_from(["facebook", "tiktok"]), "batch_bytes": BYTES},
     ReporterSettings: DECLARED | READERS | STORE | {"sources": NAMES},
     MaintainSettings: RETENTION | STORE,
