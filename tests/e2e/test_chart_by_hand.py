@@ -26,7 +26,10 @@ def test_installed_by_hand_it_takes_events_and_reports_them(cluster: Cluster, na
 
     started = time.monotonic()
     cluster.helm("install", "shop", CHART, *flag.split(), namespace=namespace)
-    deployments = ("deployment/shop-gateway", "deployment/shop-reporter")
+    # The collectors too: they make the streams, and are ready once these are there.
+    deployments = [
+        f"deployment/shop-{name}" for name in ("gateway", "reporter", "facebook-collector", "tiktok-collector")
+    ]
     cluster.kubectl("rollout", "status", *deployments, "--timeout=180s", namespace=namespace)
     print(f"helm install of the chart alone to ready: {time.monotonic() - started:.1f} s")
 
