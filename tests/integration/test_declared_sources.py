@@ -19,7 +19,7 @@ from declared import WEBSHOP_FILE, order, random_event, random_source, visit
 from eventpipeline.events import EventValidator
 from eventpipeline.sources import Source
 from eventpipeline.store.append import Appender
-from eventpipeline.store.reports import demographics
+from eventpipeline.store.reports import Demographics
 from eventpipeline.store.rollups import fold
 from eventpipeline.store.schema import migrate
 from eventpipeline.store.windows import STEPS, Window
@@ -201,7 +201,7 @@ async def test_what_a_declaration_lets_in_the_store_takes(one_database: str) -> 
                     for reader, events in ((source, taken[:30]), (older, taken[30:]))
                 ]
                 await fold(connection, source)
-                await demographics(connection, source, Window(START, START + timedelta(minutes=7)), tuple(STEPS))
+                await Demographics(source).found(connection, Window(START, START + timedelta(minutes=7)), tuple(STEPS))
             except Exception as error:
                 raise AssertionError(f"seed {seed}: {source.model_dump_json(by_alias=True)}") from error
             assert sum(new) == len(taken), seed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, LiteralString
@@ -32,14 +33,14 @@ EXPLAIN: tuple[LiteralString, ...] = (
 Ask = Callable[[Connection, Window], Awaitable[Any]]
 ASKED: dict[str, Ask] = {
     "events": lambda store, window: reports.events(store, Selection(window)),
-    "events by hour": lambda store, window: reports.events_series(store, Selection(window, "tiktok"), "hour"),
-    "events by minute": lambda store, window: reports.events_series(store, Selection(window), "minute"),
-    "revenue": lambda store, window: reports.revenue(store, Selection(window)),
-    "revenue in all": lambda store, window: reports.revenue_totals(store, Selection(window, "facebook")),
-    "revenue by day": lambda store, window: reports.revenue_series(store, Selection(window), "day"),
+    "events by hour": lambda store, window: reports.events(store, Selection(window, "tiktok"), "hour"),
+    "events by minute": lambda store, window: reports.events(store, Selection(window), "minute"),
+    "revenue": lambda store, window: reports.revenue(store, Selection(window, "facebook")),
+    "revenue by day": lambda store, window: reports.revenue(store, Selection(window), interval="day"),
+    "revenue by campaign": lambda store, window: reports.revenue(store, Selection(window), by_campaign=True, limit=9),
     "revenue of a campaign": lambda store, window: reports.revenue(store, Selection(window, campaign_id="c7")),
     "users": lambda store, window: reports.users(store, ["facebook", "tiktok"], window, exact=False),
-    "demographics": lambda store, window: reports.demographics(store, built_in("tiktok"), window, tuple(STEPS)),
+    "demographics": lambda store, window: reports.Demographics(built_in("tiktok")).found(store, window, tuple(STEPS)),
     "totals": lambda store, _: reports.totals(store),
 }
 
@@ -52,7 +53,7 @@ async def explained(database: str) -> AsyncIterator[tuple[Connection, list[str]]
         connection.execute(FILL)
         connection.execute("VACUUM (ANALYZE) events")
     plans: list[str] = []
-    options = "-c timezone=UTC -c jit=off -c random_page_cost=1.1"
+    options = "-c timezone=UTC -c jit=off -c random_page_cost=1.1 -c plan_cache_mode=force_generic_plan"
     async with await psycopg.AsyncConnection.connect(database, autocommit=True, options=options) as connection:
         for statement in EXPLAIN:
             await connection.execute(statement)
@@ -72,7 +73,7 @@ async def test_no_report_scans_the_events(explained: tuple[Connection, list[str]
             await ask(connection, window)
             assert plans, "auto_explain says nothing"
             for plan in plans:
-                assert "Seq Scan on events_2" not in plan, (name, window, plan)
+                assert not re.search("Seq Scan on (events_2|rollup_[a-z]+ )", plan), (name, window, plan)
 
 
 async def test_a_count_of_all_would_be_seen(explained: tuple[Connection, list[str]]) -> None:

@@ -10,6 +10,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
+import orjson
 import psycopg
 import pytest
 
@@ -61,7 +62,7 @@ def test_rollups_made_anew_are_the_same(database: str) -> None:
     assert_holds(database, events)
     assert (rollups(database, "check").returncode, rollups(database, "check", "--output", "json").stdout) == (0, "[]\n")
 
-    execute(database, "TRUNCATE rollup_events, rollup_users_batch, rollup_dimensions")
+    execute(database, "TRUNCATE rollup_events, rollup_users_batch, rollup_dimensions, rollup_campaigns")
     made = rollups(database, "rebuild")
 
     assert (made.returncode, made.stdout) == (0, f"counted {len(events):,} events of facebook, tiktok\n"), made.stderr
@@ -75,6 +76,11 @@ PLANTED: list[tuple[LiteralString, str]] = [
     ("UPDATE rollup_events SET revenue = revenue + 0.01 WHERE step = 'day' AND event_type = 'purchase'",
      "rollup_events tiktok day .* bottom purchase: "),
     ("DELETE FROM rollup_events_batch WHERE source = 'tiktok'", "rollup_events tiktok day "),
+    ("UPDATE rollup_campaigns SET transactions[1] = transactions[1] + 1 WHERE step = 'six_hours'",
+     "rollup_campaigns facebook six_hours .* campaign"),
+    ("UPDATE rollup_campaigns SET revenue[1] = revenue[1] + 1 WHERE step = 'ten_minutes' AND source = 'tiktok'",
+     "rollup_campaigns tiktok ten_minutes "),
+    ("DELETE FROM rollup_campaigns_batch WHERE source = 'facebook'", "rollup_campaigns facebook day "),
     ("UPDATE rollup_dimensions SET events[1] = events[1] + 1 WHERE step = 'minute' AND dimension = 'genders'",
      "rollup_dimensions facebook minute .* genders "),
     ("UPDATE rollup_dimensions SET beyond = beyond - 1 WHERE beyond > 1", "rollup_dimensions facebook .* cities: "),
@@ -86,7 +92,7 @@ PLANTED: list[tuple[LiteralString, str]] = [
 ]  # fmt: skip
 
 
-TABLES = ("rollup_events", "rollup_dimensions", "rollup_users")
+TABLES = ("rollup_events", "rollup_campaigns", "rollup_dimensions", "rollup_users")
 
 
 def test_whatever_differs_is_found_and_said(database: str) -> None:
@@ -108,6 +114,42 @@ def test_whatever_differs_is_found_and_said(database: str) -> None:
     assert "the rollups are not those of the events; rebuild them" in said.stdout
     assert rollups(database, "rebuild").returncode == 0
     assert_holds(database, events)
+
+
+async def test_campaigns_that_are_too_many_are_counted_from_the_events(database: str) -> None:
+    def events(first: int, count: int) -> bytes:
+        return orjson.dumps(
+            [
+                {
+                    "eventId": f"e{number}", "timestamp": f"2025-03-01T12:{number // 900:02}:00Z",
+                    "source": "facebook", "funnelStage": "bottom", "eventType": "checkout.complete",
+                    "data": {
+                        "user": {"userId": "u"}, "engagement": {"campaignId": f"c{number}", "purchaseAmount": "1"},
+                    },
+                }
+                for number in range(first, first + count)
+            ]
+        )  # fmt: skip
+
+    first, last = f"{NOON:%Y-%m-%dT%H:%M:%SZ}", f"{NOON + timedelta(minutes=5):%Y-%m-%dT%H:%M:%SZ}"
+    asked = {"from_": first, "to": last, "groupBy": "campaign", "limit": 1000}
+    async with (
+        await psycopg.AsyncConnection.connect(database, autocommit=True) as connection,
+        reporter(database) as http,
+    ):
+        for start, count in ((0, 900), (900, 50), (950, 51), (1001, 9)):
+            await Appender(built_in("facebook")).append(connection, events(start, count))
+            for _ in range(2):  # before it is folded, and after
+                found = await ask(http, "/reports/revenue", **asked)
+                assert (found["total"], found["transactions"]) == (f"{start + count}.00", start + count)
+                assert len({item["campaignId"] for item in found["items"]}) == min(start + count, 1000)
+                one = await ask(http, "/reports/revenue", from_=first, to=last, campaignId=f"c{start}")
+                assert (one["total"], len(one["items"])) == ("1.00", 1)
+                await fold(connection, built_in("facebook"))
+    kept = "SELECT count(*) FROM rollup_campaigns WHERE campaign_id IS NOT NULL AND step = "
+    assert scalar(database, kept + "'day'") == 0, "1,010 campaigns of a day are more than are kept"
+    assert scalar(database, kept + "'minute'") == 2
+    assert rollups(database, "check").returncode == 0
 
 
 def test_days_that_retention_dropped_keep_their_rollups(database: str) -> None:
@@ -179,8 +221,12 @@ async def test_an_older_store_is_upgraded_and_its_reports_stay_right(upgraded: s
         totals = await ask(client, "/reports/events", **window)
         before = await ask(client, "/reports/demographics", source="facebook", **window)
         exact = await ask(client, "/reports/demographics", source="facebook", exact="true", **window)
+        money = await ask(client, "/reports/revenue", **window)
+        uncounted = await ask(client, "/reports/revenue", groupBy="campaign", **window)
     (item,), (counted,) = before["items"], exact["items"]
     assert totals["total"] > 0
+    assert uncounted["total"] == money["total"] != "0.00", "campaigns are counted from the events"
+    assert scalar(upgraded, "SELECT count(*) FROM rollup_campaigns") == 0
     assert item["estimates"] == {}, "users are counted, since there are no sketches of them"
     for name in ("users", "genders", "averageAge", "events"):
         assert item[name] == counted[name]
@@ -189,8 +235,12 @@ async def test_an_older_store_is_upgraded_and_its_reports_stay_right(upgraded: s
     store_again = await asyncio.to_thread(rollups, upgraded, "rebuild")
     assert store_again.returncode == 0, store_again.stderr
     assert scalar(upgraded, "SELECT count(*) FROM rollup_backlog") == 0
+    assert scalar(upgraded, "SELECT count(*) FROM rollup_rest") == 0
     async with reporter(upgraded) as client:
         after = await ask(client, "/reports/demographics", source="facebook", **window)
+        execute(upgraded, "UPDATE events SET campaign_id = 'not read' WHERE transaction")
+        assert await ask(client, "/reports/revenue", groupBy="campaign", **window) == uncounted
+        execute(upgraded, "UPDATE events SET campaign_id = data #>> '{engagement,campaignId}' WHERE transaction")
     assert (await asyncio.to_thread(rollups, upgraded, "check")).returncode == 0
     assert "users" in after["items"][0]["estimates"]
     assert after["items"][0]["genders"] == counted["genders"]

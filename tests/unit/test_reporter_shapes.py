@@ -14,14 +14,14 @@ from eventpipeline.problems import Problem
 from eventpipeline.reporter import money, shapes, tables, times
 from eventpipeline.sources import built_in
 from eventpipeline.store.reports import NOTHING, Demographic, EventBucket, RevenueTotal, SourceUsers, Span
-from eventpipeline.store.windows import STEPS, Step, Window, floor
+from eventpipeline.store.windows import STEPS, Interval, Window, floor
 
 NOON = datetime(2024, 5, 1, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 instants = st.datetimes(timezones=st.just(UTC))
 
 
-@given(st.none() | instants, st.none() | instants, st.integers(0, 3))
+@given(st.none() | instants, st.none() | instants, st.integers(0, len(STEPS)))
 def test_a_window_is_its_whole_buckets_and_its_edges(start: datetime | None, end: datetime | None, count: int) -> None:
     if start and end and start >= end:
         start, end = end, start + timedelta(microseconds=start < datetime.max.replace(tzinfo=UTC))
@@ -88,7 +88,7 @@ def test_a_window_is_made_of_the_longest_buckets() -> None:
     ],
 )
 def test_buckets_fill_the_window(
-    window: Window, span: Span, interval: Step, count: int, first: datetime | None
+    window: Window, span: Span, interval: Interval, count: int, first: datetime | None
 ) -> None:
     starts = times.bucket_starts(window, span, interval)
     assert len(starts) == count

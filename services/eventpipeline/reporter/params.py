@@ -30,7 +30,7 @@ from eventpipeline.problems import Problem
 from eventpipeline.sources import FunnelStage, Source
 from eventpipeline.store.dead_letter_queries import DeadLetterFilter, Position
 from eventpipeline.store.reports import Selection
-from eventpipeline.store.windows import Step, Window
+from eventpipeline.store.windows import Interval, Window
 
 MAX_ITEMS = 1000
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)", re.IGNORECASE | re.ASCII)
@@ -149,7 +149,7 @@ class EventsQuery(ReportQuery):
     event_type: Annotated[str, AfterValidator(_known_event_type)] | None = Field(
         None, description="Only events of this type.", examples=["video.view"]
     )
-    interval: Step | None = Field(
+    interval: Interval | None = Field(
         None, description="Adds a series with a bucket for each interval, in UTC.", examples=["day"]
     )
 
@@ -164,7 +164,7 @@ class RevenueQuery(ReportQuery):
         None, description="Divides the items by campaign too.", examples=["campaign"]
     )
     limit: Limit = Field(100, description="How many items there may be; the largest come first.", examples=[100])
-    interval: Step | None = Field(
+    interval: Interval | None = Field(
         None, description="Adds a series with a bucket for each interval, in UTC.", examples=["day"]
     )
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from eventpipeline.problems import Problem
 from eventpipeline.store.reports import Span
-from eventpipeline.store.windows import STEPS, Step, Window, ceiling, floor
+from eventpipeline.store.windows import STEPS, Interval, Window, ceiling, floor
 
 MAX_BUCKETS = 10_000
 
@@ -25,7 +25,7 @@ def bounds(window: Window) -> dict[str, str | None]:
     return {"from": written_or_none(window.start), "to": written_or_none(window.end)}
 
 
-def bucket_starts(window: Window, span: Span, interval: Step) -> list[datetime]:
+def bucket_starts(window: Window, span: Span, interval: Interval) -> list[datetime]:
     """The beginnings of all buckets of a series, empty ones too: over the window, or the data where that is open.
 
     Raises Problem 422 where there are more than MAX_BUCKETS.
@@ -42,7 +42,7 @@ def bucket_starts(window: Window, span: Span, interval: Step) -> list[datetime]:
     return [start + index * step for index in range(count)]
 
 
-def _too_many(interval: Step, count: int) -> Problem:
+def _too_many(interval: Interval, count: int) -> Problem:
     message = f"gives {count} buckets, more than {MAX_BUCKETS}; ask for a longer interval or a shorter time"
     return Problem(
         422,

@@ -22,7 +22,7 @@ from eventpipeline.store.rollups import counted, fold_alone
 from eventpipeline.store.statements import statement
 from eventpipeline.store.windows import STEPS, Step, Window, floor
 
-ROLLUPS = ("rollup_events", "rollup_dimensions", "rollup_users")
+ROLLUPS = ("rollup_events", "rollup_campaigns", "rollup_dimensions", "rollup_users")
 MOST_DIFFERENCES = 1000
 """So many are told of each rollup and source."""
 
@@ -79,6 +79,7 @@ async def _rebuild(database_url: str, sources: Sequence[Source]) -> int:
                     clear = sql.SQL(statement("rebuild_clear")).format(rollup=sql.Identifier(rollup))
                     await connection.execute(clear, named)
                 await connection.execute("DELETE FROM rollup_backlog WHERE source = %(source)s", named)
+                await connection.execute("DELETE FROM rollup_rest WHERE source = %(source)s", named)
                 events += await _count(connection, source)
     return events
 
@@ -103,6 +104,7 @@ async def _check(database_url: str, sources: Sequence[Source]) -> list[Differenc
             for source in sources:
                 await _count(connection, source)
                 found += await _compared(connection, source, "rollup_events", "check_events", schema)
+                found += await _compared(connection, source, "rollup_campaigns", "check_campaigns", schema)
                 found += await _compared(connection, source, "rollup_dimensions", "check_dimensions", schema)
                 found += await _compared_users(connection, source, schema)
     return found

@@ -15,20 +15,19 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from functools import cache
+from typing import Any, Literal, LiteralString
 
-from psycopg import AsyncConnection, errors, sql
-from psycopg.rows import class_row
+from psycopg import AsyncConnection, OperationalError, errors, sql
 
 from eventpipeline.sources import Source
 from eventpipeline.store import StoreUnavailable, distinct_users, extract
 from eventpipeline.store.pool import Pool, connection
 from eventpipeline.store.rollups import kept
 from eventpipeline.store.statements import statement
-from eventpipeline.store.windows import ALL_TIME, NO_TIME, STEPS, Split, Step, Window
+from eventpipeline.store.windows import ALL_TIME, STEPS, Interval, Split, Step, Window
 
 Connection = AsyncConnection[Any]
-Row = TypeVar("Row")
 
 TOP_VALUES = 20
 """So many values of a distribution are shown; the rest is one entry."""
@@ -123,6 +122,35 @@ class SourceTotals:
 
 
 @dataclass(frozen=True, slots=True)
+class Events:
+    """`series` has the buckets that have events, in order of time."""
+
+    counts: Sequence[EventCount]
+    series: Sequence[EventBucket]
+
+
+@dataclass(frozen=True, slots=True)
+class Revenues:
+    """One total for each currency; `items` by source and currency, the largest sums first, and by campaign where asked
+    for or selected; `series` has the buckets that have transactions, in order of time and by currency."""
+
+    totals: Sequence[RevenueTotal]
+    items: Sequence[Revenue]
+    series: Sequence[RevenueBucket]
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """The sources that have events of before an upgrade, not counted in every rollup until these are rebuilt.
+
+    Of `backlog` the demographics lack the minutes, and the users everything; of the others, `newer` rollups lack them.
+    """
+
+    backlog: frozenset[str]
+    newer: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Span:
     """The first and the last time in a window; None where there is nothing."""
 
@@ -132,113 +160,126 @@ class Span:
 
 NOTHING = Span(None, None)
 
-
-_CAMPAIGNS = sql.SQL(statement("report_campaigns"))
+OLD_STEPS: tuple[Step, ...] = ("minute", "hour", "day")
+"""Those that the sketches of users have where they were not rebuilt since."""
+_ALL_STEPS = tuple(STEPS)
 
 
 @contextlib.asynccontextmanager
-async def snapshot(pool: Pool, *, parallel: bool = False) -> AsyncIterator[Connection]:
+async def snapshot(pool: Pool, *, parallel: bool = False, sums: bool = False) -> AsyncIterator[Connection]:
     """A connection on which all statements see the store as it is at the first of them.
 
-    `parallel` is for those that count events: to start workers takes longer than what rollups answer.
+    `parallel` is for those that count events: to start workers takes longer than what rollups answer. `sums` is for
+    those that add up rollups, which takes less time than to plan it: they are planned once, for any window.
     """
+    settings = "" if parallel else "; SET LOCAL max_parallel_workers_per_gather = 0"
+    settings += "; SET LOCAL plan_cache_mode = force_generic_plan" if sums else ""
     try:
-        async with connection(pool) as opened, opened.transaction():
-            workers = "" if parallel else "; SET LOCAL max_parallel_workers_per_gather = 0"
-            await opened.execute(f"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY{workers}")
-            yield opened
+        async with connection(pool) as opened:
+            # All at once, since each way to Postgres and back costs as much as a small report.
+            await opened.execute(f"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY{settings}")
+            try:
+                yield opened
+            finally:
+                with contextlib.suppress(OperationalError):  # the connection is gone, and the pool will see it
+                    await opened.execute("ROLLBACK")
     except StoreUnavailable as error:
         if isinstance(error.__cause__, errors.QueryCanceled):
             raise StoreUnavailable("the report took too long; ask for a shorter time between from and to") from error
         raise
 
 
-async def events(connection: Connection, selection: Selection) -> list[EventCount]:
-    parameters, counts = _counts(selection)
-    return await _rows(connection, EventCount, "report_events", parameters, counts=counts)
-
-
-async def events_series(connection: Connection, selection: Selection, interval: Step) -> list[EventBucket]:
-    """The buckets that have events, in order of time."""
-    parameters, counts = _counts(selection, interval)
-    parameters["interval"] = interval
-    return await _rows(connection, EventBucket, "report_events_series", parameters, counts=counts)
-
-
-async def events_span(connection: Connection, selection: Selection, interval: Step) -> Span:
-    """To the beginning of the bucket of `interval`, or more exact."""
-    parameters, counts = _counts(selection, interval)
-    return (await _rows(connection, Span, "report_span", parameters, relation=counts))[0]
+async def events(connection: Connection, selection: Selection, interval: Interval | None = None) -> Events:
+    """How many events there are, and in a series where `interval` is given."""
+    split = selection.window.split(_steps(interval))
+    query = _events_query(len(split.edges), interval is not None)
+    rows = await _fetched(connection, query, _parameters(selection, split, interval))
+    return Events(
+        [EventCount(source, stage, event_type, count) for source, stage, event_type, start, count in rows if not start],
+        [EventBucket(start, count) for _source, _stage, _type, start, count in rows if start],
+    )
 
 
 async def revenue(
-    connection: Connection, selection: Selection, *, by_campaign: bool = False, limit: int | None = None
-) -> list[Revenue]:
-    """Revenue by source and currency, and by campaign where asked for or selected; the largest `limit` sums first."""
-    parameters, transactions = _transactions(selection, by_campaign=by_campaign)
-    parameters["limit"] = limit
-    return await _rows(connection, Revenue, "report_revenue", parameters, transactions=transactions)
+    connection: Connection,
+    selection: Selection,
+    *,
+    by_campaign: bool = False,
+    limit: int | None = None,
+    interval: Interval | None = None,
+) -> Revenues:
+    """The money of transactions, at most `limit` items of it, and in a series where `interval` is given."""
+    split = selection.window.split(_steps(interval))
+    which: _Which = "one" if selection.campaign_id is not None else "all" if by_campaign else "none"
+    parameters = _parameters(selection, split, interval) | {"limit": limit}
+    is_complete = which == "none" or not await _is_uncounted(connection, selection.source)
+    if is_complete:
+        query = _revenue_query(which, len(split.edges), interval is not None)
+        rows = await _fetched(connection, query, parameters)
+        is_complete = all(row[-1] for row in rows)
+    if not is_complete:
+        # Planned for this very window and these filters, or the index of transactions would be of no use.
+        await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
+        query = _revenue_query("events", 0, interval is not None)
+        rows = await _fetched(connection, query, parameters, prepare=False)
+    totals, items, series = [], [], []
+    for source, campaign, currency, start, is_item, is_bucket, money, transactions, amounts, _is_complete in rows:
+        if is_item:
+            items.append(Revenue(currency, money, transactions, amounts, source, campaign))
+        elif is_bucket:
+            series.append(RevenueBucket(start, currency, money, transactions))
+        else:
+            totals.append(RevenueTotal(currency, money, transactions, amounts))
+    return Revenues(totals, items, series)
 
 
-async def revenue_totals(connection: Connection, selection: Selection) -> list[RevenueTotal]:
-    """One total for each currency."""
-    parameters, transactions = _transactions(selection)
-    return await _rows(connection, RevenueTotal, "report_revenue_totals", parameters, transactions=transactions)
+async def rest(connection: Connection) -> Rest:
+    """What the rollups do not count until they are rebuilt."""
+    rows = await _fetched(connection, statement("report_rest"), {})
+    return Rest(frozenset(source for source, is_backlog in rows if is_backlog), frozenset(source for source, _ in rows))
 
 
-async def revenue_series(connection: Connection, selection: Selection, interval: Step) -> list[RevenueBucket]:
-    """The buckets that have transactions, in order of time and by currency."""
-    parameters, transactions = _transactions(selection, interval)
-    parameters["interval"] = interval
-    return await _rows(connection, RevenueBucket, "report_revenue_series", parameters, transactions=transactions)
+async def _is_uncounted(connection: Connection, source: str | None) -> bool:
+    """Whether transactions of `source`, or of any, are not counted by campaign."""
+    uncounted = (await rest(connection)).newer
+    return source in uncounted if source else bool(uncounted)
 
 
-async def revenue_span(connection: Connection, selection: Selection, interval: Step) -> Span:
-    """To the beginning of the bucket of `interval`, or more exact."""
-    parameters, transactions = _transactions(selection, interval)
-    return (await _rows(connection, Span, "report_span", parameters, relation=transactions))[0]
+class Demographics:
+    """The demographics of one source; what is asked of Postgres is composed once."""
 
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._queries = [_demographics_query(source, edges) for edges in range(3)]
+        self._parameters = {
+            "source": source.name,
+            "dimensions": [*(item.name for item in source.averages), *(item.name for item in source.distributions)],
+            "complete": [item.name for item in source.distributions if item.ranges],
+            "top": TOP_VALUES,
+            **kept(source),
+        }
 
-async def backlog(connection: Connection) -> frozenset[str]:
-    """The sources that have events of before an upgrade, for which the rollups of demographics lack the minutes and
-    those of users everything, until they are rebuilt."""
-    cursor = await connection.execute(statement("report_backlog"))
-    return frozenset(name for (name,) in await cursor.fetchall())
+    async def found(self, connection: Connection, window: Window, steps: Sequence[Step]) -> list[Demographic]:
+        """Every distribution, values by their events, and every average.
 
-
-async def demographics(
-    connection: Connection, source: Source, window: Window, steps: Sequence[Step]
-) -> list[Demographic]:
-    """Every distribution of `source`, values by their events, and every average.
-
-    From the rollups of `steps`, shortest first; without any, all is counted from the events, which is slow and exact.
-    """
-    split = window.split(steps)
-    edges = sql.SQL("UNION ALL SELECT dimension, value, events, total FROM ({}) AS spread").format(
-        extract.spread(source, sql.SQL("({}) AS edge").format(sql.SQL(statement("report_edges"))))
-    )
-    parameters = {
-        "source": source.name,
-        "dimensions": [*(item.name for item in source.averages), *(item.name for item in source.distributions)],
-        "complete": [item.name for item in source.distributions if item.ranges],
-        "top": TOP_VALUES,
-        **kept(source),
-        **split.parameters(),
-    }
-    return await _rows(
-        connection, Demographic, "report_demographics", parameters,
-        rollups=_buckets(split, "report_demographics_rollup"), edges=_where_cut(split, edges),
-    )  # fmt: skip
+        From the rollups of `steps`, shortest first; without any, all is counted from the events, which is slow and
+        exact.
+        """
+        split = window.split(steps)
+        query = self._queries[len(split.edges)]
+        rows = await _fetched(connection, query, self._parameters | split.parameters())
+        return [Demographic(*row) for row in rows]
 
 
 async def users(
-    connection: Connection, sources: Sequence[str], window: Window, *, exact: bool
+    connection: Connection, sources: Sequence[str], window: Window, *, exact: bool, steps: Sequence[Step] = _ALL_STEPS
 ) -> dict[str, SourceUsers]:
-    """Distinct users by source: counted, or estimated where the window has whole minutes."""
-    split = window.split(list(STEPS))
+    """Distinct users by source: counted, or estimated where the window has whole minutes, by sketches of `steps`."""
+    split = window.split(steps)
     if exact or not split.buckets:
-        rows = await _rows(connection, SourceUsers, "report_users", {"sources": list(sources), **window.parameters()})
-        return {row.source: row for row in rows}
+        parameters = {"sources": list(sources), **window.parameters()}
+        rows = await _fetched(connection, statement("report_users"), parameters, prepare=False)
+        return {source: SourceUsers(source, count) for source, count in rows}
     sketches = await _sketches(connection, sources, split)
     return {
         source: SourceUsers(source, distinct_users.estimate(distinct_users.union(found)), is_exact=False)
@@ -249,64 +290,103 @@ async def users(
 async def _sketches(connection: Connection, sources: Sequence[str], split: Split) -> dict[str, list[bytes]]:
     parameters = {"sources": list(sources), **distinct_users.PARAMETERS, **split.parameters()}
     found: dict[str, list[bytes]] = defaultdict(list)
-    async with connection.cursor(binary=True) as cursor:  # as text, bytes are twice as many
-        await cursor.execute(_buckets(split, "report_users_rollup"), parameters, prepare=False)
-        for source, registers in await cursor.fetchall():
-            found[source].append(registers)
-        edges = _where_cut(split, sql.SQL(statement("report_users_edges")))
-        query = sql.SQL(statement("report_users_seen")).format(edges=edges)
-        await cursor.execute(query, parameters, prepare=False)
-        for source, registers, rests in await cursor.fetchall():
-            found[source].append(distinct_users.sketch(registers, rests))
+    for source, registers in await _fetched(connection, statement("report_users_rollup"), parameters):
+        found[source].append(registers)
+    for source, registers, rests in await _fetched(connection, _users_seen_query(len(split.edges)), parameters):
+        found[source].append(distinct_users.sketch(registers, rests))
     return found
 
 
 async def totals(connection: Connection) -> dict[str, SourceTotals]:
     """All that is stored, by source."""
-    return {row.source: row for row in await _rows(connection, SourceTotals, "report_totals", {})}
+    return {row[0]: SourceTotals(*row) for row in await _fetched(connection, statement("report_totals"), {})}
 
 
-async def _rows(
-    connection: Connection, kind: type[Row], name: str, parameters: dict[str, object], **parts: sql.Composable
-) -> list[Row]:
-    async with connection.cursor(row_factory=class_row(kind)) as cursor:
-        # Never prepared: a plan for any window would not know that this one leaves the events alone.
-        await cursor.execute(sql.SQL(statement(name)).format(**parts), parameters, prepare=False)
+async def _fetched(
+    connection: Connection, query: LiteralString | sql.SQL, parameters: dict[str, object], *, prepare: bool = True
+) -> list[tuple[Any, ...]]:
+    async with connection.cursor(binary=True) as cursor:  # as text, bytes are twice as many
+        await cursor.execute(query, parameters, prepare=prepare)
         return await cursor.fetchall()
 
 
-def _counts(selection: Selection, longest: Step = "day") -> tuple[dict[str, object], sql.Composable]:
-    """Events and money of a selection as a relation, and its parameters. No row stands for more time than `longest`."""
-    names = list(STEPS)
-    split = selection.window.split(names[: names.index(longest) + 1])
-    counts = sql.SQL(statement("report_counts")).format(
-        rollups=_buckets(split, "report_counts_rollup"),
-        edges=_where_cut(split, sql.SQL(statement("report_counts_edges"))),
-    )
-    return selection.parameters() | split.parameters(), counts
+def _steps(longest: Interval | None) -> Sequence[Step]:
+    """Those of which no bucket is longer than `longest`."""
+    return _ALL_STEPS[: _ALL_STEPS.index(longest or "day") + 1]
 
 
-def _transactions(
-    selection: Selection, longest: Step = "day", *, by_campaign: bool = False
-) -> tuple[dict[str, object], sql.Composable]:
-    if by_campaign or selection.campaign_id is not None:
-        return selection.parameters(), _CAMPAIGNS
-    parameters, counts = _counts(selection, longest)
-    return parameters, sql.SQL(statement("report_transactions")).format(counts=counts)
+def _parameters(selection: Selection, split: Split, interval: Interval | None) -> dict[str, object]:
+    return selection.parameters() | split.parameters() | {"interval": STEPS[interval or "day"]}
 
 
-def _buckets(split: Split, name: str) -> sql.Composed:
-    """The whole buckets of `split`, each length by an index range of its own."""
-    template = sql.SQL(statement(name))
-    return sql.SQL(" UNION ALL ").join(
-        template.format(
-            step=sql.Literal(step), first=sql.Literal(bounds.parameters()["from"]),
-            last=sql.Literal(bounds.parameters()["to"]),
+# The statements, each in a form for windows that leave no events at their ends, or at one or both: to look at the
+# partitions of the events costs more than the rest, even where nothing is found.
+
+_Which = Literal["none", "all", "one", "events"]
+"""By campaign: not; all of them; one; or all or one, from the events themselves."""
+
+
+@cache
+def _events_query(edges: int, has_series: bool) -> sql.SQL:
+    return _fixed(
+        sql.SQL(statement("report_events")).format(
+            counts=_counts(edges),
+            start=sql.SQL("start" if has_series else "NULL::timestamptz"),
+            series=sql.SQL(", (start)" if has_series else ""),
         )
-        for step, bounds in split.buckets or (("minute", NO_TIME),)
-    )  # fmt: skip
+    )
 
 
-def _where_cut(split: Split, edges: sql.Composable) -> sql.Composable:
-    """`edges` where there are any: to plan a look at every partition takes longer than a report."""
-    return edges if split.edges else sql.SQL("")
+@cache
+def _revenue_query(which: _Which, edges: int, has_series: bool) -> sql.SQL:
+    if which == "none":
+        transactions: sql.Composable = sql.SQL(statement("report_transactions")).format(counts=_counts(edges))
+    elif which == "events":
+        transactions = sql.SQL(statement("report_campaigns_events"))
+    else:
+        transactions = sql.SQL(statement("report_campaigns")).format(
+            each=sql.SQL(statement(f"report_campaigns_{which}")), edges=_edges("report_campaigns_edge", edges)
+        )
+    return _fixed(
+        sql.SQL(statement("report_revenue")).format(
+            transactions=transactions,
+            start=sql.SQL("start" if has_series else "NULL::timestamptz"),
+            is_bucket=sql.SQL("GROUPING(start) = 0" if has_series else "false"),
+            series=sql.SQL(", (start, currency)" if has_series else ""),
+        )
+    )
+
+
+def _demographics_query(source: Source, edges: int) -> sql.SQL:
+    cut = sql.SQL(" UNION ALL ").join([*_each_edge("report_edge", edges)])
+    spread = extract.spread(source, sql.SQL("({}) AS edge").format(cut))
+    added = sql.SQL("UNION ALL SELECT dimension, value, events, total FROM ({}) AS spread").format(spread)
+    return _fixed(sql.SQL(statement("report_demographics")).format(edges=added if edges else sql.SQL("")))
+
+
+@cache
+def _users_seen_query(edges: int) -> sql.SQL:
+    return _fixed(sql.SQL(statement("report_users_seen")).format(edges=_edges("report_users_edge", edges)))
+
+
+def _counts(edges: int) -> sql.Composed:
+    return sql.SQL(statement("report_counts")).format(edges=_edges("report_counts_edge", edges))
+
+
+def _edges(name: str, count: int) -> sql.Composed:
+    return sql.SQL("").join(_each_edge(name, count))
+
+
+def _each_edge(name: str, count: int) -> list[sql.Composed]:
+    """Looks at the events of each edge on its own, by its range of the key."""
+    names = ("head", "tail")[:count]
+    return [
+        sql.SQL(statement(name)).format(first=sql.Placeholder(f"{edge}_from"), last=sql.Placeholder(f"{edge}_to"))
+        for edge in names
+    ]
+
+
+def _fixed(query: sql.Composed) -> sql.SQL:
+    """As text that is not composed anew for each report."""
+    text: LiteralString = query.as_string()  # of our own files only
+    return sql.SQL(text)

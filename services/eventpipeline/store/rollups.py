@@ -21,6 +21,8 @@ from eventpipeline.store.windows import STEPS, Step, floor
 KEPT_VALUES = 1000
 """So many values of a distribution are kept in a row of a rollup; with fewer the counts are exact."""
 KEPT_OF_HIGH_CARDINALITY = 250
+KEPT_CAMPAIGNS = 1000
+"""So many campaigns are kept in a row of a rollup; a bucket that has more is given up, and counted from its events."""
 
 _AT_ONCE = 1000
 """Rows that appends made; so many take well under a second."""
@@ -63,7 +65,7 @@ async def fold_alone(connection: AsyncConnection[Any], source: Source) -> int:
 async def _fold_all(connection: AsyncConnection[Any], source: Source, *, is_alone: bool) -> int:
     folded = 0
     with translated():
-        for part in (_fold_events, _fold_dimensions, _fold_users):
+        for part in (_fold_events, _fold_campaigns, _fold_dimensions, _fold_users):
             more = True
             while more:
                 async with connection.transaction():
@@ -80,6 +82,10 @@ async def _locked(connection: AsyncConnection[Any], source: Source) -> bool:
 
 async def _fold_events(connection: AsyncConnection[Any], source: Source) -> int:
     return await _fold(connection, "fold_events", {"source": source.name})
+
+
+async def _fold_campaigns(connection: AsyncConnection[Any], source: Source) -> int:
+    return await _fold(connection, "fold_campaigns", {"source": source.name, "kept_campaigns": KEPT_CAMPAIGNS})
 
 
 async def _fold_dimensions(connection: AsyncConnection[Any], source: Source) -> int:

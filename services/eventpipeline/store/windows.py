@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-Step = Literal["minute", "hour", "day"]
+Step = Literal["minute", "ten_minutes", "hour", "six_hours", "day"]
+Interval = Literal["minute", "hour", "day"]
+"""The steps that a series may have."""
 STEPS: dict[Step, timedelta] = {
     "minute": timedelta(minutes=1),
+    "ten_minutes": timedelta(minutes=10),
     "hour": timedelta(hours=1),
+    "six_hours": timedelta(hours=6),
     "day": timedelta(days=1),
 }
-"""The lengths of the buckets of the rollups, each a whole number of the one before."""
+"""The lengths of the buckets of rollups, each a whole number of the one before; as the view rollup_steps has them."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC)
@@ -99,9 +103,13 @@ class Split:
     edges: tuple[Window, ...]
 
     def parameters(self) -> dict[str, object]:
-        """`whole` and the edges as a statement takes them."""
+        """The buckets, `whole` and the edges as a statement takes them."""
+        bounds = [bucket.parameters() for _, bucket in self.buckets]
         head, tail = (*self.edges, NO_TIME, NO_TIME)[:2]
         return {
+            "steps": [step for step, _ in self.buckets],
+            "firsts": [bound["from"] for bound in bounds],
+            "lasts": [bound["to"] for bound in bounds],
             **{f"whole_{name}": value for name, value in (self.whole or NO_TIME).parameters().items()},
             **{f"head_{name}": value for name, value in head.parameters().items()},
             **{f"tail_{name}": value for name, value in tail.parameters().items()},

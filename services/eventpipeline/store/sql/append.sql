@@ -24,7 +24,7 @@ WITH schema AS (
     WHERE NOT EXISTS (SELECT FROM dropped_days WHERE day = ("timestamp" AT TIME ZONE 'UTC')::date)
     ORDER BY "timestamp", event_id
     {on_copy}
-    RETURNING "timestamp", funnel_stage, event_type, user_id, transaction, amount, currency, data
+    RETURNING "timestamp", funnel_stage, event_type, user_id, campaign_id, transaction, amount, currency, data
 ), {counted}
 SELECT (SELECT version FROM schema), (SELECT min_compatible FROM schema),
        (SELECT count(*) FROM new),

@@ -15,12 +15,12 @@ WITH stored_row AS (
     UNION ALL
     SELECT dimension, step, start, NULL, beyond, 0, true FROM stored_row WHERE beyond > 0
     UNION ALL
-    SELECT batch.dimension, step, date_trunc(step, each.minute, 'UTC'), each.value,
+    SELECT batch.dimension, step, date_bin(length, each.minute, '2000-01-01T00:00:00Z'), each.value,
            coalesce(each.events, 1), coalesce(each.total, 0), true
     FROM {schema}.rollup_dimensions_batch AS batch
     CROSS JOIN LATERAL unnest(batch.minute, batch.value, batch.events, batch.total)
         AS each (minute, value, events, total)
-    CROSS JOIN (VALUES ('minute'), ('hour'), ('day')) AS steps (step)
+    CROSS JOIN rollup_steps
     WHERE batch.source = %(source)s
     UNION ALL
     SELECT dimension, step, start, each.value, each.events, each.total, false

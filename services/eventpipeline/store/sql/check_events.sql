@@ -7,13 +7,13 @@ WITH stored AS (
         FROM {schema}.rollup_events
         WHERE source = %(source)s
         UNION ALL
-        SELECT step, date_trunc(step, each.minute, 'UTC'), each.funnel_stage, each.event_type, each.currency,
+        SELECT step, date_bin(length, each.minute, '2000-01-01T00:00:00Z'), each.funnel_stage, each.event_type, each.currency,
                each.events, each.transactions, each.amounts, each.revenue
         FROM {schema}.rollup_events_batch AS batch
         CROSS JOIN LATERAL unnest(batch.minute, batch.funnel_stage, batch.event_type, batch.currency,
                                   batch.events, batch.transactions, batch.amounts, batch.revenue)
             AS each (minute, funnel_stage, event_type, currency, events, transactions, amounts, revenue)
-        CROSS JOIN (VALUES ('minute'), ('hour'), ('day')) AS steps (step)
+        CROSS JOIN rollup_steps
         WHERE batch.source = %(source)s
     ) AS part
     WHERE NOT EXISTS (SELECT FROM dropped_days WHERE day = (start AT TIME ZONE 'UTC')::date)

@@ -25,4 +25,11 @@ counted AS (
     FROM new
     WHERE user_id <> ''
     HAVING count(*) > 0
+), sold AS (
+    INSERT INTO rollup_campaigns_batch (source, minute, campaign_id, currency, amount)
+    SELECT {source}, array_agg(date_bin('1 minute', "timestamp", '2000-01-01T00:00:00Z')),
+           array_agg(campaign_id), array_agg(currency), array_agg(amount)
+    FROM new
+    WHERE transaction
+    HAVING count(*) > 0
 )

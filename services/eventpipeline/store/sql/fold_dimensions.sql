@@ -36,9 +36,9 @@ WITH taken AS (
     GROUP BY 1, 2
     HAVING count(*) FILTER (WHERE events > less) > 0
 ), added AS (
-    SELECT dimension, step, date_trunc(step, minute, 'UTC') AS start, value, events, total
+    SELECT dimension, step, date_bin(length, minute, '2000-01-01T00:00:00Z') AS start, value, events, total
     FROM line
-    CROSS JOIN (VALUES ('minute'), ('hour'), ('day')) AS steps (step)
+    CROSS JOIN rollup_steps
 ), there AS (
     SELECT r.dimension, r.step, r.start, r.value, r.events, r.total, r.beyond
     FROM (SELECT DISTINCT dimension, step, start FROM added) AS touched
@@ -75,6 +75,7 @@ WITH taken AS (
            sum(CASE WHEN value IS NULL THEN events ELSE least(events, less) END)
     FROM cut
     GROUP BY dimension, step, start
+    ORDER BY step, start
     ON CONFLICT (source, step, start, dimension) DO UPDATE
     SET value = excluded.value,
         events = excluded.events,

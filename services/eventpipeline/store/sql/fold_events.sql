@@ -12,11 +12,12 @@ WITH taken AS (
 ), folded AS (
     INSERT INTO rollup_events AS r (step, start, source, funnel_stage, event_type, currency,
                                     events, transactions, amounts, revenue)
-    SELECT step, date_trunc(step, minute, 'UTC'), %(source)s, funnel_stage, event_type, currency,
+    SELECT step, date_bin(length, minute, '2000-01-01T00:00:00Z'), %(source)s, funnel_stage, event_type, currency,
            sum(events), sum(transactions), sum(amounts), sum(revenue)
     FROM line
-    CROSS JOIN (VALUES ('minute'), ('hour'), ('day')) AS steps (step)
+    CROSS JOIN rollup_steps
     GROUP BY 1, 2, 4, 5, 6
+    ORDER BY 1, 2  -- a report reads them in this order: the rows of a day in few blocks
     ON CONFLICT (step, start, source, funnel_stage, event_type, currency) DO UPDATE
     SET events = r.events + excluded.events,
         transactions = r.transactions + excluded.transactions,

@@ -1,6 +1,18 @@
 -- Events and money of a window as a relation that the reports sum up: whole buckets from the rollup, what appends
 -- counted and nobody folded yet, and what the window cuts at its ends from the events themselves.
-{rollups}
+--
+-- OFFSET 0 keeps the look at the rollup a look by its key for each length of bucket, whatever the window.
+SELECT r.*
+FROM unnest(%(steps)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[]) AS bucket (step, first, last)
+CROSS JOIN LATERAL (
+    SELECT start AS "timestamp", source, funnel_stage, event_type, currency, events, transactions, amounts, revenue
+    FROM rollup_events
+    WHERE step = bucket.step AND start >= bucket.first AND start < bucket.last
+      AND (%(source)s::text IS NULL OR source = %(source)s::text)
+      AND (%(funnel_stage)s::text IS NULL OR funnel_stage = %(funnel_stage)s::text)
+      AND (%(event_type)s::text IS NULL OR event_type = %(event_type)s::text)
+    OFFSET 0
+) AS r
 UNION ALL
 SELECT each.minute, batch.source, each.funnel_stage, each.event_type, each.currency,
        each.events, each.transactions, each.amounts, each.revenue

@@ -3,7 +3,15 @@
 -- first ones there is one row with value NULL; distributions by range are complete. `error` is by how much a count of
 -- the dimension can be too low; a value with no more events than that is not shown, since others may have more.
 WITH rollup AS MATERIALIZED (
-    {rollups}
+    SELECT r.*
+    FROM unnest(%(steps)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[]) AS bucket (step, first, last)
+    CROSS JOIN LATERAL (
+        SELECT dimension, value, events, total, beyond
+        FROM rollup_dimensions
+        WHERE source = %(source)s AND step = bucket.step AND start >= bucket.first AND start < bucket.last
+          AND dimension = ANY (%(dimensions)s::text[])
+        OFFSET 0
+    ) AS r
 ), part AS (
     SELECT rollup.dimension, each.value, each.events, each.total
     FROM rollup

@@ -1,10 +1,9 @@
--- The events that a window cuts off from whole buckets at its ends, one by one.
+-- The events that a window cuts off from whole buckets at one of its ends, one by one.
 UNION ALL
 SELECT "timestamp", source, funnel_stage, event_type, currency,
        1, transaction::integer, (amount IS NOT NULL)::integer, coalesce(amount, 0)
 FROM events
-WHERE ("timestamp" >= %(head_from)s::timestamptz AND "timestamp" < %(head_to)s::timestamptz
-       OR "timestamp" >= %(tail_from)s::timestamptz AND "timestamp" < %(tail_to)s::timestamptz)
+WHERE "timestamp" >= {first}::timestamptz AND "timestamp" < {last}::timestamptz
   AND (%(source)s::text IS NULL OR source = %(source)s::text)
   AND (%(funnel_stage)s::text IS NULL OR funnel_stage = %(funnel_stage)s::text)
   AND (%(event_type)s::text IS NULL OR event_type = %(event_type)s::text)

@@ -1,0 +1,61 @@
+-- Folds the transactions of appends of one source into the rollup, the oldest first, and says how many rows went.
+--
+-- A bucket with more campaigns than are kept is given up for good: its arrays are NULL from then on.
+WITH taken AS (
+    DELETE FROM rollup_campaigns_batch
+    WHERE id IN (SELECT id FROM rollup_campaigns_batch WHERE source = %(source)s ORDER BY id LIMIT %(limit)s)
+    RETURNING minute, campaign_id, currency, amount
+), line AS MATERIALIZED (
+    SELECT each.minute, each.campaign_id, each.currency,
+           count(*) AS transactions, count(each.amount) AS amounts, coalesce(sum(each.amount), 0) AS revenue
+    FROM taken
+    CROSS JOIN LATERAL unnest(taken.minute, taken.campaign_id, taken.currency, taken.amount)
+        AS each (minute, campaign_id, currency, amount)
+    GROUP BY 1, 2, 3
+), added AS (
+    SELECT step, date_bin(length, minute, '2000-01-01T00:00:00Z') AS start, currency, campaign_id, transactions, amounts, revenue
+    FROM line
+    CROSS JOIN rollup_steps
+), touched AS (
+    SELECT DISTINCT step, start, currency FROM added
+), there AS (
+    SELECT r.step, r.start, r.currency, r.campaign_id, r.transactions, r.amounts, r.revenue
+    FROM touched
+    JOIN rollup_campaigns AS r
+      ON r.source = %(source)s AND r.step = touched.step AND r.start = touched.start
+     AND r.currency IS NOT DISTINCT FROM touched.currency
+), summed AS (
+    SELECT step, start, currency, campaign_id,
+           sum(transactions) AS transactions, sum(amounts) AS amounts, sum(revenue) AS revenue,
+           bool_or(is_given_up) AS is_given_up
+    FROM (
+        SELECT step, start, currency, campaign_id, transactions, amounts, revenue, false AS is_given_up FROM added
+        UNION ALL
+        SELECT there.step, there.start, there.currency,
+               each.campaign_id, each.transactions, each.amounts, each.revenue, there.campaign_id IS NULL
+        FROM there
+        LEFT JOIN LATERAL unnest(there.campaign_id, there.transactions, there.amounts, there.revenue)
+            AS each (campaign_id, transactions, amounts, revenue) ON true
+    ) AS part
+    GROUP BY 1, 2, 3, 4
+), bucket AS (
+    SELECT step, start, currency,
+           count(*) <= %(kept_campaigns)s AND NOT bool_or(is_given_up) AS is_kept,
+           array_agg(campaign_id) AS campaign_id, array_agg(transactions) AS transactions,
+           array_agg(amounts) AS amounts, array_agg(revenue) AS revenue
+    FROM summed
+    GROUP BY 1, 2, 3
+), folded AS (
+    INSERT INTO rollup_campaigns (source, step, start, currency, campaign_id, transactions, amounts, revenue)
+    SELECT %(source)s, step, start, currency,
+           CASE WHEN is_kept THEN campaign_id END, CASE WHEN is_kept THEN transactions END,
+           CASE WHEN is_kept THEN amounts END, CASE WHEN is_kept THEN revenue END
+    FROM bucket
+    ORDER BY step, start
+    ON CONFLICT (step, start, source, currency) DO UPDATE
+    SET campaign_id = excluded.campaign_id,
+        transactions = excluded.transactions,
+        amounts = excluded.amounts,
+        revenue = excluded.revenue
+)
+SELECT count(*) FROM taken
