@@ -54,6 +54,19 @@ def expected_counts(events: Iterable[dict[str, Any]]) -> Rows:
     return {key: tuple(values) for key, values in sums.items()}
 
 
+def expected_campaigns(events: Iterable[dict[str, Any]]) -> Rows:
+    """By step, start, source, campaign and currency."""
+    sums: dict[tuple[Any, ...], list[Any]] = defaultdict(lambda: [0, 0, Decimal(0)])
+    for event in _once(events):
+        campaign, transaction, amount = _money(event)
+        for step, start in _buckets(event) if transaction else ():
+            found = sums[step, start, event["source"], campaign, None]
+            found[0] += 1
+            found[1] += amount is not None
+            found[2] += amount or 0
+    return {key: tuple(values) for key, values in sums.items()}
+
+
 def expected_demographics(events: Iterable[dict[str, Any]]) -> Rows:
     """By source, dimension, step, start and value."""
     sums: dict[tuple[Any, ...], list[Any]] = defaultdict(lambda: [0, Decimal(0)])
@@ -78,7 +91,9 @@ def expected_users(events: Iterable[dict[str, Any]]) -> dict[tuple[Any, ...], se
 def _buckets(event: dict[str, Any]) -> Iterator[tuple[str, datetime]]:
     minute = datetime.fromisoformat(event["timestamp"]).astimezone(UTC).replace(second=0, microsecond=0)
     yield "minute", minute
+    yield "ten_minutes", minute.replace(minute=minute.minute // 10 * 10)
     yield "hour", minute.replace(minute=0)
+    yield "six_hours", minute.replace(minute=0, hour=minute.hour // 6 * 6)
     yield "day", minute.replace(minute=0, hour=0)
 
 
@@ -142,15 +157,37 @@ def found_counts(database: str) -> Rows:
         FROM (
             SELECT * FROM rollup_events
             UNION ALL
-            SELECT step, date_trunc(step, e.minute, 'UTC'), b.source, e.funnel_stage, e.event_type, e.currency,
-                   e.events, e.transactions, e.amounts, e.revenue
+            SELECT step, date_bin(length, e.minute, '2000-01-01T00:00:00Z'),
+                   b.source, e.funnel_stage, e.event_type, e.currency, e.events, e.transactions, e.amounts, e.revenue
             FROM rollup_events_batch AS b
             CROSS JOIN LATERAL unnest(b.minute, b.funnel_stage, b.event_type, b.currency,
                                       b.events, b.transactions, b.amounts, b.revenue)
                 AS e (minute, funnel_stage, event_type, currency, events, transactions, amounts, revenue)
-            CROSS JOIN unnest(ARRAY['minute', 'hour', 'day']) AS step
+            CROSS JOIN rollup_steps
         ) AS part
         GROUP BY 1, 2, 3, 4, 5, 6""",
+    )
+
+
+def found_campaigns(database: str) -> Rows:
+    return _select(
+        database,
+        5,
+        """SELECT step, start, source, campaign_id, currency, sum(transactions), sum(amounts), sum(revenue)
+        FROM (
+            SELECT r.step, r.start, r.source, e.campaign_id, r.currency, e.transactions, e.amounts, e.revenue
+            FROM rollup_campaigns AS r
+            CROSS JOIN LATERAL unnest(r.campaign_id, r.transactions, r.amounts, r.revenue)
+                AS e (campaign_id, transactions, amounts, revenue)
+            UNION ALL
+            SELECT step, date_bin(length, e.minute, '2000-01-01T00:00:00Z'), b.source, e.campaign_id, e.currency,
+                   1, (e.amount IS NOT NULL)::integer, coalesce(e.amount, 0)
+            FROM rollup_campaigns_batch AS b
+            CROSS JOIN LATERAL unnest(b.minute, b.campaign_id, b.currency, b.amount)
+                AS e (minute, campaign_id, currency, amount)
+            CROSS JOIN rollup_steps
+        ) AS part
+        GROUP BY 1, 2, 3, 4, 5""",
     )
 
 
@@ -158,11 +195,11 @@ _PARTS = """SELECT source, dimension, step, start, value, events, total FROM (
     SELECT r.source, r.dimension, r.step, r.start, each.value, each.events, each.total
     FROM rollup_dimensions AS r CROSS JOIN LATERAL unnest(r.value, r.events, r.total) AS each (value, events, total)
     UNION ALL
-    SELECT b.source, b.dimension, step, date_trunc(step, each.minute, 'UTC'), each.value,
+    SELECT b.source, b.dimension, step, date_bin(length, each.minute, '2000-01-01T00:00:00Z'), each.value,
            coalesce(each.events, 1), coalesce(each.total, 0)
     FROM rollup_dimensions_batch AS b
     CROSS JOIN LATERAL unnest(b.minute, b.value, b.events, b.total) AS each (minute, value, events, total)
-    CROSS JOIN unnest(ARRAY['minute', 'hour', 'day']) AS step
+    CROSS JOIN rollup_steps
 ) AS part"""
 
 
@@ -185,9 +222,9 @@ def assert_users(database: str, expected: dict[tuple[Any, ...], set[str]]) -> No
         found = defaultdict(list)
         for *key, registers in connection.execute("SELECT source, step, start, registers FROM rollup_users"):
             found[tuple(key)].append(registers)
-        batches = """SELECT source, step, date_trunc(step, each.minute, 'UTC'), array_agg(each.hash)
+        batches = """SELECT source, step, date_bin(length, each.minute, '2000-01-01T00:00:00Z'), array_agg(each.hash)
             FROM rollup_users_batch AS b CROSS JOIN LATERAL unnest(b.minute, b.hash) AS each (minute, hash)
-            CROSS JOIN unnest(ARRAY['minute', 'hour', 'day']) AS step GROUP BY 1, 2, 3"""
+            CROSS JOIN rollup_steps GROUP BY 1, 2, 3"""
         for *key, hashes in connection.execute(batches):
             found[tuple(key)].append(_sketch(hashes))
         names = sorted({user for users in expected.values() for user in users})
@@ -227,6 +264,7 @@ def assert_holds(database: str, events: Iterable[dict[str, Any]]) -> None:
 def assert_rollups(database: str, events: list[dict[str, Any]]) -> None:
     """The rollups are those of `events`; where not all values are kept, the counts of those that are keep the bound."""
     assert found_counts(database) == expected_counts(events)
+    assert found_campaigns(database) == expected_campaigns(events)
     assert_users(database, expected_users(events))
     expected, found, left = expected_demographics(events), found_demographics(database), beyond(database)
     assert {key: row for key, row in found.items() if key[:4] not in left} == {

@@ -73,12 +73,12 @@ def _replace_statement(module: Any, changed: dict[str, str]) -> None:
 _COUNT = """
 INSERT INTO rollup_events AS r (step, start, source, funnel_stage, event_type, currency,
                                 events, transactions, amounts, revenue)
-SELECT step, date_trunc(step, e."timestamp", 'UTC'), e.source, e.funnel_stage, e.event_type, NULL,
+SELECT step, date_bin(length, e."timestamp", '2000-01-01T00:00:00Z'), e.source, e.funnel_stage, e.event_type, NULL,
        count(*), count(*) FILTER (WHERE e.transaction), count(e.amount), coalesce(sum(e.amount), 0)
 FROM events AS e
 JOIN jsonb_to_recordset(%(events)s) AS batch ("eventId" text, "timestamp" timestamptz, source text)
   ON batch."eventId" = e.event_id AND batch."timestamp" = e."timestamp" AND batch.source = e.source
-CROSS JOIN unnest(ARRAY['minute', 'hour', 'day']) AS step
+CROSS JOIN rollup_steps
 WHERE e.stored_at >= %(began)s
 GROUP BY 1, 2, 3, 4, 5
 ORDER BY 1, 2, 3, 4, 5

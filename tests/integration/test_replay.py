@@ -30,8 +30,8 @@ PIPELINE = EventPipeline.model_validate(
     }
 )
 TABLES = (
-    "events", "rollup_events", "rollup_dimensions", "rollup_users",
-    "rollup_events_batch", "rollup_dimensions_batch", "rollup_users_batch", "dead_letters",
+    "events", "rollup_events", "rollup_campaigns", "rollup_dimensions", "rollup_users",
+    "rollup_events_batch", "rollup_campaigns_batch", "rollup_dimensions_batch", "rollup_users_batch", "dead_letters",
 )  # fmt: skip
 REPORTS = (
     "/reports/events?interval=minute",

@@ -252,7 +252,7 @@ async def test_what_is_no_batch_is_refused(database: str) -> None:
 def unfolded(database: str, source: str = "%") -> int:
     """How many rows of appends wait to be folded."""
     batches = "SELECT source FROM rollup_events_batch UNION ALL SELECT source FROM rollup_dimensions_batch"
-    users = "UNION ALL SELECT source FROM rollup_users_batch"
+    users = "UNION ALL SELECT source FROM rollup_users_batch UNION ALL SELECT source FROM rollup_campaigns_batch"
     return scalar(database, f"SELECT count(*) FROM ({batches} {users}) AS b WHERE source LIKE %s", source)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 from eventpipeline.reporter import money
 from eventpipeline.reporter.times import bounds, written
@@ -23,6 +23,7 @@ from eventpipeline.store.reports import (
 from eventpipeline.store.windows import Window
 
 Report = dict[str, Any]
+Bucket = TypeVar("Bucket", EventBucket, RevenueBucket)
 
 
 def events_report(window: Window, counts: Sequence[EventCount]) -> Report:
@@ -43,8 +44,25 @@ def events_report(window: Window, counts: Sequence[EventCount]) -> Report:
 
 def events_series(starts: Sequence[datetime], buckets: Sequence[EventBucket]) -> list[Report]:
     """A bucket for each start, with 0 where there is nothing."""
-    counts = {bucket.start: bucket.count for bucket in buckets}
-    return [{"start": written(start), "count": counts.get(start, 0)} for start in starts]
+    return [
+        {"start": written(start), "count": sum(bucket.count for bucket in found)}
+        for start, found in _by_start(starts, buckets)
+    ]
+
+
+def _by_start(starts: Sequence[datetime], buckets: Sequence[Bucket]) -> Iterator[tuple[datetime, list[Bucket]]]:
+    """Each start with the buckets that begin there; both in order of time.
+
+    They are found by their order: to hash a time costs ten times as much as to compare two.
+    """
+    waiting = iter(buckets)
+    bucket = next(waiting, None)
+    for start in starts:
+        found = []
+        while bucket is not None and bucket.start == start:
+            found.append(bucket)
+            bucket = next(waiting, None)
+        yield start, found
 
 
 def revenue_report(
@@ -94,12 +112,12 @@ def _revenue(row: RevenueTotal) -> Report:
 
 def revenue_series(starts: Sequence[datetime], buckets: Sequence[RevenueBucket]) -> list[Report]:
     """A bucket for each start and currency, with 0.00 where there is nothing."""
-    found = {(bucket.start, bucket.currency): bucket for bucket in buckets}
     currencies = sorted({bucket.currency for bucket in buckets}, key=lambda name: name or "") or [None]
     series = []
-    for start in starts:
+    for start, found in _by_start(starts, buckets):
+        by_currency = {bucket.currency: bucket for bucket in found}
         for currency in currencies:
-            bucket = found.get((start, currency))
+            bucket = by_currency.get(currency)
             series.append(
                 {
                     "start": written(start),

