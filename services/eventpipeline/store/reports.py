@@ -345,7 +345,10 @@ def _revenue_query(which: _Which, edges: int, has_series: bool) -> sql.SQL:
         transactions = sql.SQL(statement("report_campaigns_events"))
     else:
         transactions = sql.SQL(statement("report_campaigns")).format(
-            each=sql.SQL(statement(f"report_campaigns_{which}")), edges=_edges("report_campaigns_edge", edges)
+            campaign=sql.SQL(statement(f"report_campaigns_{which}")),
+            position=sql.SQL(", array_position(campaign_id, %(campaign_id)s::text) AS position" * (which == "one")),
+            where=sql.SQL("WHERE r.campaign_id IS NULL OR r.position IS NOT NULL" * (which == "one")),
+            edges=_edges("report_campaigns_edge", edges),
         )
     return _fixed(
         sql.SQL(statement("report_revenue")).format(

@@ -1,3 +1,3 @@
--- All campaigns of a row of the rollup.
-LEFT JOIN LATERAL unnest(r.campaign_id, r.transactions, r.amounts, r.revenue)
-    AS each (campaign_id, transactions, amounts, revenue) ON true
+-- All campaigns of a row of the rollup; one row of NULL where the bucket was given up.
+unnest(coalesce(r.campaign_id, '{NULL}'::text[])) AS campaign_id, r.currency, unnest(r.transactions) AS transactions,
+unnest(r.amounts) AS amounts, unnest(r.revenue) AS revenue
