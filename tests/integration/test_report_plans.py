@@ -28,6 +28,7 @@ FROM generate_series(0, 64799) AS number"""
 EXPLAIN: tuple[LiteralString, ...] = (
     "LOAD 'auto_explain'",
     "SET auto_explain.log_min_duration = 0",
+    "SET auto_explain.log_nested_statements = on",
     "SET client_min_messages = log",
 )
 Ask = Callable[[Connection, Window], Awaitable[Any]]

@@ -250,7 +250,8 @@ class Demographics:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self._queries = [_demographics_query(source, edges) for edges in range(3)]
+        self._queries = [_demographics_query(source, _each_edge("report_edge", edges)) for edges in range(3)]
+        self._exact = _demographics_query(source, _each_edge("report_whole", 1))
         self._parameters = {
             "source": source.name,
             "dimensions": [*(item.name for item in source.averages), *(item.name for item in source.distributions)],
@@ -266,8 +267,9 @@ class Demographics:
         exact.
         """
         split = window.split(steps)
-        query = self._queries[len(split.edges)]
-        rows = await _fetched(connection, query, self._parameters | split.parameters())
+        query = self._queries[len(split.edges)] if steps else self._exact
+        parameters = self._parameters | split.parameters()
+        rows = await _fetched(connection, query, parameters, prepare=bool(steps))
         return [Demographic(*row) for row in rows]
 
 
@@ -319,8 +321,7 @@ def _parameters(selection: Selection, split: Split, interval: Interval | None) -
     return selection.parameters() | split.parameters() | {"interval": STEPS[interval or "day"]}
 
 
-# The statements, each in a form for windows that leave no events at their ends, or at one or both: to look at the
-# partitions of the events costs more than the rest, even where nothing is found.
+# The statements, each in a form for windows that leave no events at their ends, or at one or both.
 
 _Which = Literal["none", "all", "one", "events"]
 """By campaign: not; all of them; one; or all or one, from the events themselves."""
@@ -360,10 +361,11 @@ def _revenue_query(which: _Which, edges: int, has_series: bool) -> sql.SQL:
     )
 
 
-def _demographics_query(source: Source, edges: int) -> sql.SQL:
-    cut = sql.SQL(" UNION ALL ").join([*_each_edge("report_edge", edges)])
-    spread = extract.spread(source, sql.SQL("({}) AS edge").format(cut))
-    added = sql.SQL("UNION ALL SELECT dimension, value, events, total FROM ({}) AS spread").format(spread)
+def _demographics_query(source: Source, edges: Sequence[sql.Composable]) -> sql.SQL:
+    cut = sql.SQL("({}) AS edge").format(sql.SQL(" UNION ALL ").join(edges))
+    added = sql.SQL("UNION ALL SELECT dimension, value, events, total FROM ({}) AS spread").format(
+        extract.spread(source, cut)
+    )
     return _fixed(sql.SQL(statement("report_demographics")).format(edges=added if edges else sql.SQL("")))
 
 

@@ -98,3 +98,28 @@ CREATE TABLE rollup_rest (
 
 INSERT INTO rollup_rest (source) SELECT DISTINCT source FROM rollup_events WHERE step = 'day'
 UNION SELECT source FROM rollup_events_batch;
+
+-- The events from `first` to before `last`, for the ends of a report's window. What is in it is planned when it is
+-- called, for the one or two days that are meant; a report that named the table of all days would have to be planned
+-- each time, or carry a plan for each day.
+CREATE FUNCTION events_between(first timestamptz, last timestamptz)
+RETURNS TABLE ("timestamp" timestamptz, source text, funnel_stage text, event_type text, user_id text,
+               campaign_id text, transaction boolean, amount numeric, currency text)
+LANGUAGE plpgsql STABLE ROWS 100 AS $$
+BEGIN
+    RETURN QUERY EXECUTE
+        'SELECT "timestamp", source, funnel_stage, event_type, user_id, campaign_id, transaction, amount, currency
+         FROM events WHERE "timestamp" >= $1 AND "timestamp" < $2' USING first, last;
+END
+$$;
+
+-- The same of one source, with all that came with them.
+CREATE FUNCTION events_of_source_between(name text, first timestamptz, last timestamptz)
+RETURNS TABLE ("timestamp" timestamptz, funnel_stage text, data jsonb)
+LANGUAGE plpgsql STABLE ROWS 100 AS $$
+BEGIN
+    RETURN QUERY EXECUTE
+        'SELECT "timestamp", funnel_stage, data
+         FROM events WHERE source = $1 AND "timestamp" >= $2 AND "timestamp" < $3' USING name, first, last;
+END
+$$;
