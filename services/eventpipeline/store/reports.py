@@ -10,15 +10,16 @@ StoreUnavailable.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import cache
-from typing import Any, Literal, LiteralString
+from typing import Any, Literal
 
-from psycopg import AsyncConnection, OperationalError, errors, sql
+from psycopg import AsyncConnection, AsyncRawCursor, OperationalError, errors, sql
 
 from eventpipeline.sources import Source
 from eventpipeline.store import StoreUnavailable, distinct_users, extract
@@ -191,9 +192,12 @@ async def snapshot(pool: Pool, *, parallel: bool = False, sums: bool = False) ->
 
 async def events(connection: Connection, selection: Selection, interval: Interval | None = None) -> Events:
     """How many events there are, and in a series where `interval` is given."""
-    split = selection.window.split(_steps(interval))
+    split = selection.window.split(_ALL_STEPS)
     query = _events_query(len(split.edges), interval is not None)
-    rows = await _fetched(connection, query, _parameters(selection, split, interval))
+    # Its buckets end where those of the items do, at whole minutes: only their lengths differ.
+    series = selection.window.split(_steps(interval)).parameters()
+    parameters = _parameters(selection, split, interval) | {f"series_{name}": value for name, value in series.items()}
+    rows = await _fetched(connection, query, parameters)
     return Events(
         [EventCount(source, stage, event_type, count) for source, stage, event_type, start, count in rows if not start],
         [EventBucket(start, count) for _source, _stage, _type, start, count in rows if start],
@@ -235,7 +239,7 @@ async def revenue(
 
 async def rest(connection: Connection) -> Rest:
     """What the rollups do not count until they are rebuilt."""
-    rows = await _fetched(connection, statement("report_rest"), {})
+    rows = await _fetched(connection, _plain("report_rest"), {})
     return Rest(frozenset(source for source, is_backlog in rows if is_backlog), frozenset(source for source, _ in rows))
 
 
@@ -280,7 +284,7 @@ async def users(
     split = window.split(steps)
     if exact or not split.buckets:
         parameters = {"sources": list(sources), **window.parameters()}
-        rows = await _fetched(connection, statement("report_users"), parameters, prepare=False)
+        rows = await _fetched(connection, _plain("report_users"), parameters, prepare=False)
         return {source: SourceUsers(source, count) for source, count in rows}
     sketches = await _sketches(connection, sources, split)
     return {
@@ -292,7 +296,7 @@ async def users(
 async def _sketches(connection: Connection, sources: Sequence[str], split: Split) -> dict[str, list[bytes]]:
     parameters = {"sources": list(sources), **distinct_users.PARAMETERS, **split.parameters()}
     found: dict[str, list[bytes]] = defaultdict(list)
-    for source, registers in await _fetched(connection, statement("report_users_rollup"), parameters):
+    for source, registers in await _fetched(connection, _plain("report_users_rollup"), parameters):
         found[source].append(registers)
     for source, registers, rests in await _fetched(connection, _users_seen_query(len(split.edges)), parameters):
         found[source].append(distinct_users.sketch(registers, rests))
@@ -301,15 +305,45 @@ async def _sketches(connection: Connection, sources: Sequence[str], split: Split
 
 async def totals(connection: Connection) -> dict[str, SourceTotals]:
     """All that is stored, by source."""
-    return {row[0]: SourceTotals(*row) for row in await _fetched(connection, statement("report_totals"), {})}
+    return {row[0]: SourceTotals(*row) for row in await _fetched(connection, _plain("report_totals"), {})}
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """A statement as Postgres takes it, with the names of its parameters in order.
+
+    psycopg would look for them in each text again for each report: of one as long as these it keeps nothing.
+    """
+
+    text: bytes
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, composed: sql.Composable) -> _Query:
+        names: dict[str, int] = {}
+
+        def numbered(found: re.Match[str]) -> str:
+            return f"${names.setdefault(found[1], len(names) + 1)}"
+
+        text = _PARAMETER.sub(numbered, composed.as_string()).replace("%%", "%")
+        return cls(text.encode(), tuple(names))
+
+
+_PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
 async def _fetched(
-    connection: Connection, query: LiteralString | sql.SQL, parameters: dict[str, object], *, prepare: bool = True
+    connection: Connection, query: _Query, parameters: dict[str, object], *, prepare: bool = True
 ) -> list[tuple[Any, ...]]:
-    async with connection.cursor(binary=True) as cursor:  # as text, bytes are twice as many
-        await cursor.execute(query, parameters, prepare=prepare)
+    values = [parameters[name] for name in query.names]
+    async with AsyncRawCursor(connection) as cursor:
+        await cursor.execute(query.text, values, prepare=prepare, binary=True)  # as text, bytes are twice as many
         return await cursor.fetchall()
+
+
+@cache
+def _plain(name: str) -> _Query:
+    return _Query.of(sql.SQL(statement(name)))
 
 
 def _steps(longest: Interval | None) -> Sequence[Step]:
@@ -328,18 +362,16 @@ _Which = Literal["none", "all", "one", "events"]
 
 
 @cache
-def _events_query(edges: int, has_series: bool) -> sql.SQL:
-    return _fixed(
-        sql.SQL(statement("report_events")).format(
-            counts=_counts(edges),
-            start=sql.SQL("start" if has_series else "NULL::timestamptz"),
-            series=sql.SQL(", (start)" if has_series else ""),
-        )
-    )
+def _events_query(edges: int, has_series: bool) -> _Query:
+    items = sql.SQL(statement("report_events")).format(counts=_counts(edges))
+    if not has_series:
+        return _Query.of(items)
+    series = sql.SQL(statement("report_events_series")).format(counts=_counts(edges, "series"))
+    return _Query.of(sql.SQL("({}) UNION ALL ({})").format(items, series))
 
 
 @cache
-def _revenue_query(which: _Which, edges: int, has_series: bool) -> sql.SQL:
+def _revenue_query(which: _Which, edges: int, has_series: bool) -> _Query:
     if which == "none":
         transactions: sql.Composable = sql.SQL(statement("report_transactions")).format(counts=_counts(edges))
     elif which == "events":
@@ -351,7 +383,7 @@ def _revenue_query(which: _Which, edges: int, has_series: bool) -> sql.SQL:
             where=sql.SQL("WHERE r.campaign_id IS NULL OR r.position IS NOT NULL" * (which == "one")),
             edges=_edges("report_campaigns_edge", edges),
         )
-    return _fixed(
+    return _Query.of(
         sql.SQL(statement("report_revenue")).format(
             transactions=transactions,
             start=sql.SQL("start" if has_series else "NULL::timestamptz"),
@@ -361,21 +393,25 @@ def _revenue_query(which: _Which, edges: int, has_series: bool) -> sql.SQL:
     )
 
 
-def _demographics_query(source: Source, edges: Sequence[sql.Composable]) -> sql.SQL:
+def _demographics_query(source: Source, edges: Sequence[sql.Composable]) -> _Query:
     cut = sql.SQL("({}) AS edge").format(sql.SQL(" UNION ALL ").join(edges))
     added = sql.SQL("UNION ALL SELECT dimension, value, events, total FROM ({}) AS spread").format(
         extract.spread(source, cut)
     )
-    return _fixed(sql.SQL(statement("report_demographics")).format(edges=added if edges else sql.SQL("")))
+    return _Query.of(sql.SQL(statement("report_demographics")).format(edges=added if edges else sql.SQL("")))
 
 
 @cache
-def _users_seen_query(edges: int) -> sql.SQL:
-    return _fixed(sql.SQL(statement("report_users_seen")).format(edges=_edges("report_users_edge", edges)))
+def _users_seen_query(edges: int) -> _Query:
+    return _Query.of(sql.SQL(statement("report_users_seen")).format(edges=_edges("report_users_edge", edges)))
 
 
-def _counts(edges: int) -> sql.Composed:
-    return sql.SQL(statement("report_counts")).format(edges=_edges("report_counts_edge", edges))
+def _counts(edges: int, buckets: Literal["items", "series"] = "items") -> sql.Composed:
+    prefix = "series_" if buckets == "series" else ""
+    steps, firsts, lasts = (sql.Placeholder(prefix + name) for name in ("steps", "firsts", "lasts"))
+    return sql.SQL(statement("report_counts")).format(
+        steps=steps, firsts=firsts, lasts=lasts, edges=_edges("report_counts_edge", edges)
+    )
 
 
 def _edges(name: str, count: int) -> sql.Composed:
@@ -389,9 +425,3 @@ def _each_edge(name: str, count: int) -> list[sql.Composed]:
         sql.SQL(statement(name)).format(first=sql.Placeholder(f"{edge}_from"), last=sql.Placeholder(f"{edge}_to"))
         for edge in names
     ]
-
-
-def _fixed(query: sql.Composed) -> sql.SQL:
-    """As text that is not composed anew for each report."""
-    text: LiteralString = query.as_string()  # of our own files only
-    return sql.SQL(text)

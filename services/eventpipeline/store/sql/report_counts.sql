@@ -3,7 +3,7 @@
 --
 -- OFFSET 0 keeps the look at the rollup a look by its key for each length of bucket, whatever the window.
 SELECT r.*
-FROM unnest(%(steps)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[]) AS bucket (step, first, last)
+FROM unnest({steps}::text[], {firsts}::timestamptz[], {lasts}::timestamptz[]) AS bucket (step, first, last)
 CROSS JOIN LATERAL (
     SELECT start AS "timestamp", source, funnel_stage, event_type, currency, events, transactions, amounts, revenue
     FROM rollup_events

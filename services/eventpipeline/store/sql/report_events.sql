@@ -1,10 +1,5 @@
--- The events report: how many of each source, funnel stage and event type; and where a series is asked for, of each
--- bucket of time that has any, with nothing but `start`.
-SELECT source, funnel_stage, event_type, {start} AS start, sum(events)::bigint AS count
-FROM (
-    SELECT source, funnel_stage, event_type, events,
-           date_bin(%(interval)s::interval, "timestamp", '2000-01-01T00:00:00Z') AS start
-    FROM ({counts}) AS part
-) AS part
-GROUP BY GROUPING SETS ((source, funnel_stage, event_type){series})
-ORDER BY source, funnel_stage DESC NULLS LAST, event_type, start
+-- The events report: how many of each source, funnel stage and event type.
+SELECT source, funnel_stage, event_type, NULL::timestamptz AS start, sum(events)::bigint AS count
+FROM ({counts}) AS part
+GROUP BY source, funnel_stage, event_type
+ORDER BY source, funnel_stage DESC, event_type
