@@ -77,7 +77,7 @@ PLANTED: list[tuple[LiteralString, str]] = [
      "rollup_events tiktok day .* bottom purchase: "),
     ("DELETE FROM rollup_events_batch WHERE source = 'tiktok'", "rollup_events tiktok day "),
     ("UPDATE rollup_campaigns SET transactions[1] = transactions[1] + 1 WHERE step = 'six_hours'",
-     "rollup_campaigns facebook six_hours .* campaign"),
+     "rollup_campaigns facebook six_hours .* transactions"),
     ("UPDATE rollup_campaigns SET revenue[1] = revenue[1] + 1 WHERE step = 'ten_minutes' AND source = 'tiktok'",
      "rollup_campaigns tiktok ten_minutes "),
     ("DELETE FROM rollup_campaigns_batch WHERE source = 'facebook'", "rollup_campaigns facebook day "),

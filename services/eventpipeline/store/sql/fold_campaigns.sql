@@ -12,35 +12,39 @@ WITH taken AS (
     CROSS JOIN LATERAL unnest(taken.minute, taken.campaign_id, taken.currency, taken.amount)
         AS each (minute, campaign_id, currency, amount)
     GROUP BY 1, 2, 3
-), added AS (
-    SELECT step, date_bin(length, minute, '2000-01-01T00:00:00Z') AS start, currency, campaign_id, transactions, amounts, revenue
-    FROM line
-    CROSS JOIN rollup_steps
-), touched AS (
-    SELECT DISTINCT step, start, currency FROM added
-), there AS (
-    SELECT r.step, r.start, r.currency, r.campaign_id, r.transactions, r.amounts, r.revenue
-    FROM touched
-    JOIN rollup_campaigns AS r
+), there AS MATERIALIZED (
+    -- The buckets that these belong to, with what is there of them.
+    SELECT touched.step, touched.start, touched.currency, r.campaign_id, r.transactions, r.amounts, r.revenue,
+           r.step IS NOT NULL AND r.campaign_id IS NULL AS is_given_up
+    FROM (
+        SELECT DISTINCT step, date_bin(length, minute, '2000-01-01T00:00:00Z') AS start, currency
+        FROM (SELECT DISTINCT minute, currency FROM line) AS minutes
+        CROSS JOIN rollup_steps
+    ) AS touched
+    LEFT JOIN rollup_campaigns AS r
       ON r.source = %(source)s AND r.step = touched.step AND r.start = touched.start
      AND r.currency IS NOT DISTINCT FROM touched.currency
+), added AS (
+    -- Where ids are unique per event nearly all buckets are given up, and this is nothing.
+    SELECT there.step, there.start, there.currency, line.campaign_id, line.transactions, line.amounts, line.revenue
+    FROM line
+    CROSS JOIN rollup_steps AS steps
+    JOIN there
+      ON there.step = steps.step AND there.start = date_bin(steps.length, line.minute, '2000-01-01T00:00:00Z')
+     AND there.currency IS NOT DISTINCT FROM line.currency AND NOT there.is_given_up
 ), summed AS (
     SELECT step, start, currency, campaign_id,
-           sum(transactions) AS transactions, sum(amounts) AS amounts, sum(revenue) AS revenue,
-           bool_or(is_given_up) AS is_given_up
+           sum(transactions) AS transactions, sum(amounts) AS amounts, sum(revenue) AS revenue
     FROM (
-        SELECT step, start, currency, campaign_id, transactions, amounts, revenue, false AS is_given_up FROM added
+        SELECT step, start, currency, campaign_id, transactions, amounts, revenue FROM added
         UNION ALL
-        SELECT there.step, there.start, there.currency,
-               each.campaign_id, each.transactions, each.amounts, each.revenue, there.campaign_id IS NULL
+        SELECT there.step, there.start, there.currency, each.*
         FROM there
-        LEFT JOIN LATERAL unnest(there.campaign_id, there.transactions, there.amounts, there.revenue)
-            AS each (campaign_id, transactions, amounts, revenue) ON true
+        CROSS JOIN LATERAL unnest(there.campaign_id, there.transactions, there.amounts, there.revenue) AS each
     ) AS part
     GROUP BY 1, 2, 3, 4
 ), bucket AS (
-    SELECT step, start, currency,
-           count(*) <= %(kept_campaigns)s AND NOT bool_or(is_given_up) AS is_kept,
+    SELECT step, start, currency, count(*) <= %(kept_campaigns)s AS is_kept,
            array_agg(campaign_id) AS campaign_id, array_agg(transactions) AS transactions,
            array_agg(amounts) AS amounts, array_agg(revenue) AS revenue
     FROM summed
