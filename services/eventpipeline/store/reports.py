@@ -10,22 +10,29 @@ StoreUnavailable.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from functools import cache
-from typing import Any, Literal
+from typing import Any
 
-from psycopg import AsyncConnection, AsyncRawCursor, OperationalError, errors, sql
+from psycopg import AsyncConnection, OperationalError, errors
 
 from eventpipeline.sources import Source
-from eventpipeline.store import StoreUnavailable, distinct_users, extract
+from eventpipeline.store import StoreUnavailable, distinct_users
 from eventpipeline.store.pool import Pool, connection
+from eventpipeline.store.report_queries import (
+    Which,
+    demographics_query,
+    events_query,
+    exact_demographics_query,
+    fetched,
+    plain,
+    revenue_query,
+    users_seen_query,
+)
 from eventpipeline.store.rollups import kept
-from eventpipeline.store.statements import statement
 from eventpipeline.store.windows import ALL_TIME, STEPS, Interval, Split, Step, Window
 
 Connection = AsyncConnection[Any]
@@ -193,11 +200,11 @@ async def snapshot(pool: Pool, *, parallel: bool = False, sums: bool = False) ->
 async def events(connection: Connection, selection: Selection, interval: Interval | None = None) -> Events:
     """How many events there are, and in a series where `interval` is given."""
     split = selection.window.split(_ALL_STEPS)
-    query = _events_query(len(split.edges), interval is not None)
+    query = events_query(len(split.edges), interval is not None)
     # Its buckets end where those of the items do, at whole minutes: only their lengths differ.
     series = selection.window.split(_steps(interval)).parameters()
     parameters = _parameters(selection, split, interval) | {f"series_{name}": value for name, value in series.items()}
-    rows = await _fetched(connection, query, parameters)
+    rows = await fetched(connection, query, parameters)
     return Events(
         [EventCount(source, stage, event_type, count) for source, stage, event_type, start, count in rows if not start],
         [EventBucket(start, count) for _source, _stage, _type, start, count in rows if start],
@@ -214,18 +221,18 @@ async def revenue(
 ) -> Revenues:
     """The money of transactions, at most `limit` items of it, and in a series where `interval` is given."""
     split = selection.window.split(_steps(interval))
-    which: _Which = "one" if selection.campaign_id is not None else "all" if by_campaign else "none"
+    which: Which = "one" if selection.campaign_id is not None else "all" if by_campaign else "none"
     parameters = _parameters(selection, split, interval) | {"limit": limit}
     is_complete = which == "none" or not await _is_uncounted(connection, selection.source)
     if is_complete:
-        query = _revenue_query(which, len(split.edges), interval is not None)
-        rows = await _fetched(connection, query, parameters)
+        query = revenue_query(which, len(split.edges), interval is not None)
+        rows = await fetched(connection, query, parameters)
         is_complete = all(row[-1] for row in rows)
     if not is_complete:
         # Planned for this very window and these filters, or the index of transactions would be of no use.
         await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
-        query = _revenue_query("events", 0, interval is not None)
-        rows = await _fetched(connection, query, parameters, prepare=False)
+        query = revenue_query("events", 0, interval is not None)
+        rows = await fetched(connection, query, parameters, prepare=False)
     totals, items, series = [], [], []
     for source, campaign, currency, start, is_item, is_bucket, money, transactions, amounts, _is_complete in rows:
         if is_item:
@@ -239,7 +246,7 @@ async def revenue(
 
 async def rest(connection: Connection) -> Rest:
     """What the rollups do not count until they are rebuilt."""
-    rows = await _fetched(connection, _plain("report_rest"), {})
+    rows = await fetched(connection, plain("report_rest"), {})
     return Rest(frozenset(source for source, is_backlog in rows if is_backlog), frozenset(source for source, _ in rows))
 
 
@@ -254,8 +261,8 @@ class Demographics:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self._queries = [_demographics_query(source, _each_edge("report_edge", edges)) for edges in range(3)]
-        self._exact = _demographics_query(source, _each_edge("report_whole", 1))
+        self._queries = [demographics_query(source, edges) for edges in range(3)]
+        self._exact = exact_demographics_query(source)
         self._parameters = {
             "source": source.name,
             "dimensions": [*(item.name for item in source.averages), *(item.name for item in source.distributions)],
@@ -273,7 +280,7 @@ class Demographics:
         split = window.split(steps)
         query = self._queries[len(split.edges)] if steps else self._exact
         parameters = self._parameters | split.parameters()
-        rows = await _fetched(connection, query, parameters, prepare=bool(steps))
+        rows = await fetched(connection, query, parameters, prepare=bool(steps))
         return [Demographic(*row) for row in rows]
 
 
@@ -284,7 +291,7 @@ async def users(
     split = window.split(steps)
     if exact or not split.buckets:
         parameters = {"sources": list(sources), **window.parameters()}
-        rows = await _fetched(connection, _plain("report_users"), parameters, prepare=False)
+        rows = await fetched(connection, plain("report_users"), parameters, prepare=False)
         return {source: SourceUsers(source, count) for source, count in rows}
     sketches = await _sketches(connection, sources, split)
     return {
@@ -296,54 +303,16 @@ async def users(
 async def _sketches(connection: Connection, sources: Sequence[str], split: Split) -> dict[str, list[bytes]]:
     parameters = {"sources": list(sources), **distinct_users.PARAMETERS, **split.parameters()}
     found: dict[str, list[bytes]] = defaultdict(list)
-    for source, registers in await _fetched(connection, _plain("report_users_rollup"), parameters):
+    for source, registers in await fetched(connection, plain("report_users_rollup"), parameters):
         found[source].append(registers)
-    for source, registers, rests in await _fetched(connection, _users_seen_query(len(split.edges)), parameters):
+    for source, registers, rests in await fetched(connection, users_seen_query(len(split.edges)), parameters):
         found[source].append(distinct_users.sketch(registers, rests))
     return found
 
 
 async def totals(connection: Connection) -> dict[str, SourceTotals]:
     """All that is stored, by source."""
-    return {row[0]: SourceTotals(*row) for row in await _fetched(connection, _plain("report_totals"), {})}
-
-
-@dataclass(frozen=True, slots=True)
-class _Query:
-    """A statement as Postgres takes it, with the names of its parameters in order.
-
-    psycopg would look for them in each text again for each report: of one as long as these it keeps nothing.
-    """
-
-    text: bytes
-    names: tuple[str, ...]
-
-    @classmethod
-    def of(cls, composed: sql.Composable) -> _Query:
-        names: dict[str, int] = {}
-
-        def numbered(found: re.Match[str]) -> str:
-            return f"${names.setdefault(found[1], len(names) + 1)}"
-
-        text = _PARAMETER.sub(numbered, composed.as_string()).replace("%%", "%")
-        return cls(text.encode(), tuple(names))
-
-
-_PARAMETER = re.compile(r"%\((\w+)\)s")
-
-
-async def _fetched(
-    connection: Connection, query: _Query, parameters: dict[str, object], *, prepare: bool = True
-) -> list[tuple[Any, ...]]:
-    values = [parameters[name] for name in query.names]
-    async with AsyncRawCursor(connection) as cursor:
-        await cursor.execute(query.text, values, prepare=prepare, binary=True)  # as text, bytes are twice as many
-        return await cursor.fetchall()
-
-
-@cache
-def _plain(name: str) -> _Query:
-    return _Query.of(sql.SQL(statement(name)))
+    return {row[0]: SourceTotals(*row) for row in await fetched(connection, plain("report_totals"), {})}
 
 
 def _steps(longest: Interval | None) -> Sequence[Step]:
@@ -353,75 +322,3 @@ def _steps(longest: Interval | None) -> Sequence[Step]:
 
 def _parameters(selection: Selection, split: Split, interval: Interval | None) -> dict[str, object]:
     return selection.parameters() | split.parameters() | {"interval": STEPS[interval or "day"]}
-
-
-# The statements, each in a form for windows that leave no events at their ends, or at one or both.
-
-_Which = Literal["none", "all", "one", "events"]
-"""By campaign: not; all of them; one; or all or one, from the events themselves."""
-
-
-@cache
-def _events_query(edges: int, has_series: bool) -> _Query:
-    items = sql.SQL(statement("report_events")).format(counts=_counts(edges))
-    if not has_series:
-        return _Query.of(items)
-    series = sql.SQL(statement("report_events_series")).format(counts=_counts(edges, "series"))
-    return _Query.of(sql.SQL("({}) UNION ALL ({})").format(items, series))
-
-
-@cache
-def _revenue_query(which: _Which, edges: int, has_series: bool) -> _Query:
-    if which == "none":
-        transactions: sql.Composable = sql.SQL(statement("report_transactions")).format(counts=_counts(edges))
-    elif which == "events":
-        transactions = sql.SQL(statement("report_campaigns_events"))
-    else:
-        transactions = sql.SQL(statement("report_campaigns")).format(
-            campaign=sql.SQL(statement(f"report_campaigns_{which}")),
-            position=sql.SQL(", array_position(campaign_id, %(campaign_id)s::text) AS position" * (which == "one")),
-            where=sql.SQL("WHERE r.campaign_id IS NULL OR r.position IS NOT NULL" * (which == "one")),
-            edges=_edges("report_campaigns_edge", edges),
-        )
-    return _Query.of(
-        sql.SQL(statement("report_revenue")).format(
-            transactions=transactions,
-            start=sql.SQL("start" if has_series else "NULL::timestamptz"),
-            is_bucket=sql.SQL("GROUPING(start) = 0" if has_series else "false"),
-            series=sql.SQL(", (start, currency)" if has_series else ""),
-        )
-    )
-
-
-def _demographics_query(source: Source, edges: Sequence[sql.Composable]) -> _Query:
-    cut = sql.SQL("({}) AS edge").format(sql.SQL(" UNION ALL ").join(edges))
-    added = sql.SQL("UNION ALL SELECT dimension, value, events, total FROM ({}) AS spread").format(
-        extract.spread(source, cut)
-    )
-    return _Query.of(sql.SQL(statement("report_demographics")).format(edges=added if edges else sql.SQL("")))
-
-
-@cache
-def _users_seen_query(edges: int) -> _Query:
-    return _Query.of(sql.SQL(statement("report_users_seen")).format(edges=_edges("report_users_edge", edges)))
-
-
-def _counts(edges: int, buckets: Literal["items", "series"] = "items") -> sql.Composed:
-    prefix = "series_" if buckets == "series" else ""
-    steps, firsts, lasts = (sql.Placeholder(prefix + name) for name in ("steps", "firsts", "lasts"))
-    return sql.SQL(statement("report_counts")).format(
-        steps=steps, firsts=firsts, lasts=lasts, edges=_edges("report_counts_edge", edges)
-    )
-
-
-def _edges(name: str, count: int) -> sql.Composed:
-    return sql.SQL("").join(_each_edge(name, count))
-
-
-def _each_edge(name: str, count: int) -> list[sql.Composed]:
-    """Looks at the events of each edge on its own, by its range of the key."""
-    names = ("head", "tail")[:count]
-    return [
-        sql.SQL(statement(name)).format(first=sql.Placeholder(f"{edge}_from"), last=sql.Placeholder(f"{edge}_to"))
-        for edge in names
-    ]
