@@ -7,6 +7,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -90,6 +91,11 @@ SELECT tree.relid::regclass::text, array_agg(indexrelid::regclass::text ORDER BY
 FROM pg_partition_tree('events') AS tree JOIN pg_index ON indrelid = tree.relid AND indisvalid GROUP BY 1 ORDER BY 1"""
 
 
+def indexes(connection: psycopg.Connection[Any]) -> dict[str, list[str]]:
+    """The names of the indexes of `events` and of each partition."""
+    return dict(connection.execute(INDEXES).fetchall())
+
+
 async def test_a_key_that_began_with_the_id_begins_with_the_time(empty_database: str) -> None:
     """In a store of before, with days of their own, as in a new one; copies of what it holds are still copies."""
     before = migrations()[:3]
@@ -97,7 +103,7 @@ async def test_a_key_that_began_with_the_id_begins_with_the_time(empty_database:
     maintain(empty_database, date(2025, 3, 2), None)
     numbers = range(0, 300, 3)
     with psycopg.connect(empty_database) as connection:
-        assert "events_timestamp" in dict(connection.execute(INDEXES).fetchall())["events"]
+        assert "events_timestamp" in indexes(connection)["events"]
         for event in (facebook(number) for number in numbers):
             connection.execute(
                 'INSERT INTO events (source, event_id, "timestamp", funnel_stage, event_type, user_id, transaction,'
@@ -114,16 +120,17 @@ async def test_a_key_that_began_with_the_id_begins_with_the_time(empty_database:
             (table, 'PRIMARY KEY ("timestamp", event_id, source)', table != "events")
             for table in ("events", *days, "events_default")
         ]
-        indexes = dict(connection.execute(INDEXES).fetchall())
-        assert indexes["events"] == ["events_pkey", "events_transactions"]
-        assert {len(found) for found in indexes.values()} == {2}
+        found = indexes(connection)
+        assert found["events"] == ["events_pkey", "events_transactions"]
+        assert {len(names) for names in found.values()} == {2}
     assert (await append(empty_database, *range(300))).new == 200
     assert scalar(empty_database, "SELECT count(*) FROM events") == 300
     # A day that is made later has the indexes of the others.
     maintain(empty_database, date(2025, 3, 3), None)
     with psycopg.connect(empty_database) as connection:
-        later = dict(connection.execute(INDEXES).fetchall())["events_20250310"]
-        assert (later[0], len(later)) == ("events_20250310_pkey", 2)
+        found = indexes(connection)
+        assert found["events_20250310"][0] == "events_20250310_pkey"
+        assert {len(names) for names in found.values()} == {2}
 
 
 async def test_reports_go_on_while_the_keys_are_made(empty_database: str) -> None:
