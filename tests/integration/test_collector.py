@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
-from collecting import eventually, packed, publish, streaming
+from collecting import collecting, eventually, packed, publish, streaming
 from eventpipeline.collector.batches import BatchStore
 from eventpipeline.collector.metrics import CollectorMetrics
 from eventpipeline.local import nats as local_nats
@@ -154,6 +154,12 @@ def locked(database: str) -> Iterator[psycopg.Connection[Any]]:
         holder.rollback()
 
 
+async def delivered(stream: Stream, prefix: str, messages: int) -> bool:
+    """Whether a collector has so many messages in hand."""
+    info = await stream._connection.jetstream().consumer_info(f"{prefix}EVENTS_facebook", "collector")
+    return info.num_ack_pending == messages
+
+
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
@@ -198,6 +204,24 @@ async def test_a_batch_that_takes_longer_than_the_ack_wait_is_not_delivered_agai
     assert_holds(database, exact(events_of(*range(50))))
 
 
+async def test_two_full_batches_are_stored_at_a_time_and_no_more(
+    shared_nats: str, stream_prefix: str, database: str, stream: Stream
+) -> None:
+    """Postgres computes one while it waits for the disk to have the other; the third is fetched ahead."""
+    for number in range(24):  # four batches of 4 MiB, six messages each
+        await publish(stream, [facebook(number, data=facebook(number)["data"] | {"note": "x" * 600_000})])
+
+    with ExitStack() as held:
+        held.enter_context(locked(database))
+        async with collecting(shared_nats, database, stream_prefix):
+            await eventually(lambda: scalar(database, WAITING) == 2, "two appends to wait")
+            await eventually(lambda: delivered(stream, stream_prefix, 18), "the third batch to be fetched ahead")
+            assert scalar(database, WAITING) == 2
+            held.close()
+            await all_acknowledged(stream)
+    assert count(database) == 24
+
+
 async def test_sigterm_stores_what_is_in_hand_and_gives_back_the_rest(
     tmp_path: Path, shared_nats: str, stream_prefix: str, database: str, stream: Stream
 ) -> None:
@@ -206,13 +230,7 @@ async def test_sigterm_stores_what_is_in_hand_and_gives_back_the_rest(
             await publish(stream, events_of(*range(5)))
             await eventually(lambda: scalar(database, WAITING) == 1, "the append to wait")
             await publish(stream, events_of(*range(5, 10)))  # is fetched ahead
-
-            async def both_are_delivered() -> bool:
-                jetstream = stream._connection.jetstream()
-                info = await jetstream.consumer_info(f"{stream_prefix}EVENTS_facebook", "collector")
-                return info.num_ack_pending == 2
-
-            await eventually(both_are_delivered, "the second message to be fetched ahead")
+            await eventually(lambda: delivered(stream, stream_prefix, 2), "the second message to be fetched ahead")
             running.process.send_signal(signal.SIGTERM)
             await eventually(lambda: running.answers("/readyz", 503), "not to be ready")
             assert running.get("/readyz").json()["status"] == "draining"

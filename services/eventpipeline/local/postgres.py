@@ -35,7 +35,7 @@ _READY_LINE = 7
 _OPTIONS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
-    # After a checkpoint every page of the key's index is logged whole once more: the fewer of them, the better.
+    # After a checkpoint every page is logged whole when it is next written: the fewer of them, the better.
     "max_wal_size": "8GB",
     "checkpoint_timeout": "15min",
     "random_page_cost": "1.1",
@@ -51,7 +51,8 @@ _LEAST_BUFFERS, _MOST_BUFFERS = 128 * 2**20, 2 * 2**30
 def shared_buffers() -> str:
     """An eighth of the memory, at most 2 GiB.
 
-    While the key's index fits, its pages are written once a checkpoint; when it does not, with every other event.
+    Appends write to the ends of the table and of the key. Events that come late, and copies, are looked for further back:
+    while those pages fit, from memory.
     """
     size = min(max(psutil.virtual_memory().total // 8, _LEAST_BUFFERS), _MOST_BUFFERS)
     return f"{size // 2**20}MB"
