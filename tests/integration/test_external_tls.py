@@ -109,6 +109,21 @@ async def test_what_is_wrong_is_refused_and_said(world: World, tmp_path: Path, c
     assert of_postgres in str(await postgres_fault(world.servers.database_url(host), folder))
 
 
+@pytest.mark.parametrize("case", WRONG)
+async def test_who_was_refused_connects_once_the_files_are_right(world: World, tmp_path: Path, case: str) -> None:
+    folder = written(tmp_path / "tls", WRONG[case][0](world.ours, world.theirs))
+    stream = Stream(StreamSettings(nats_url=world.servers.nats_url(), nats_tls_dir=str(folder)), "test")
+    stream.start()
+    try:
+        async with asyncio.timeout(30):
+            while case != "another host" and not stream.connection_fault:
+                await asyncio.sleep(0.02)
+            written(folder, files(world.ours, world.ours.issue("postgres")))
+            await stream.connected()
+    finally:
+        await stream.close()
+
+
 async def test_a_server_whose_certificate_has_expired_is_refused(tmp_path: Path) -> None:
     ours = Authority("ours")
     folder = written(tmp_path / "client", files(ours, ours.issue("postgres")))

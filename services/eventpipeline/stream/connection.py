@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import nats.errors
 from nats.aio.client import Client
+from nats.aio.transport import TcpTransport
 from nats.js import JetStreamContext
 
 from eventpipeline.certificates import client_context, explained
@@ -18,9 +19,24 @@ from eventpipeline.telemetry import log
 _FIRST_DELAY, _LAST_DELAY = 0.1, 2.0
 _MOST_UNSENT_BYTES = 2**20
 """Far below the size at which the client itself lets whoever publishes wait: it would not be ended by a timeout."""
+_CLOSE_SECONDS = 1.0
 _SECONDS_BETWEEN_LOOKS = 0.002
 _REFUSED = "permissions violation"
 _log = log("stream")
+
+
+class _Transport(TcpTransport):
+    """Closes in any case. After a handshake of TLS that failed, nothing tells the library's own that it is closed: it
+    would wait for ever, and never connect again.
+    """
+
+    async def wait_closed(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await super().wait_closed()  # type: ignore[no-untyped-call]
+
+    def __bool__(self) -> bool:
+        return True  # else the library puts one of its own in its place
 
 
 class _Client(Client):
@@ -29,6 +45,7 @@ class _Client(Client):
     def __init__(self, tls_dir: str | None) -> None:
         super().__init__()
         self._tls_dir = tls_dir
+        self._transport = _Transport()  # type: ignore[no-untyped-call]
 
     @property
     def ssl_context(self) -> ssl.SSLContext:
