@@ -70,6 +70,7 @@ tools:
 	@scripts/browser.sh
 	@scripts/prometheus.sh
 	@scripts/faketime.sh
+	@scripts/postgres-tls.sh
 
 $(VENV)/.installed: requirements.lock pyproject.toml scripts/install.sh
 	scripts/install.sh $(VENV) requirements.lock

@@ -51,8 +51,8 @@ _LEAST_BUFFERS, _MOST_BUFFERS = 128 * 2**20, 2 * 2**30
 def shared_buffers() -> str:
     """An eighth of the memory, at most 2 GiB.
 
-    Appends write to the ends of the table and of the key. Events that come late, and copies, are looked for further back:
-    while those pages fit, from memory.
+    Appends write to the ends of the table and of the key. Events that come late, and copies, are looked for further
+    back: while those pages fit, from memory.
     """
     size = min(max(psutil.virtual_memory().total // 8, _LEAST_BUFFERS), _MOST_BUFFERS)
     return f"{size // 2**20}MB"
