@@ -123,6 +123,9 @@ async def _measured(server: Server, events: int, times: str) -> list[_Variant]:
             order = list(zip(variants, connections, strict=True))
             for variant, connection in order if turn % 2 else reversed(order):
                 await _append(variant, connection, watcher, batches, half=int(turn >= turns // 2))
+                if times != "random":  # a minute of its own for each event: folding takes minutes, and is not measured
+                    for source in _SOURCES:
+                        await fold(connection, built_in(source))
         for variant, connection in zip(variants, connections, strict=True):
             row = await (await connection.execute(_KEY)).fetchone()
             variant.key_bytes = float(row[0]) if row else 0.0
@@ -176,8 +179,6 @@ async def _append(
     await connection.execute("SELECT pg_stat_force_next_flush()")
     now = _logged(watcher)
     variant.add(half, **costs, **{"bytes of log": now[0] - logged[0], "whole pages": now[1] - logged[1]})
-    for source in _SOURCES:
-        await fold(connection, built_in(source))
 
 
 def _logged(watcher: psycopg.Connection[Any]) -> tuple[float, float]:
