@@ -59,7 +59,7 @@ SELECT avg(pg_column_size(data)), avg(pg_column_size(event_id)), avg(pg_column_s
 FROM events"""
 _ROLLUPS = """
 SELECT relname, pg_total_relation_size(oid) FROM pg_class
-WHERE relkind = 'r' AND relname IN ('rollup_events', 'rollup_dimensions', 'rollup_users') ORDER BY 1"""
+WHERE relkind = 'r' AND relname ~ '^rollup_(events|dimensions|users|campaigns)$' ORDER BY 1"""
 
 _KNOWN = "data #- '{user,userId}' #- '{engagement,campaignId}' #- '{engagement,purchaseAmount}'"
 _LAYOUTS = {

@@ -68,6 +68,7 @@ def judge(database_url: str, sent: Path, ledger: Ledger, reported: Verdict) -> J
         dead = _row(connection, "dead_after_accepted")
         minutes = _row(connection, "minutes")
         demographics = _row(connection, "demographics")
+        campaigns = _row(connection, "campaigns")
         users = _row(connection, "users")
         stored = _row(connection, "stored")
     differences = [
@@ -82,15 +83,18 @@ def judge(database_url: str, sent: Path, ledger: Ledger, reported: Verdict) -> J
         *_said(demographics[0], "values are missing in the rollup of demographics"),
         *_said(demographics[1], "values are in the rollup of demographics beyond the rows"),
         *_said(demographics[2], "lines of the rollup of demographics have wrong sums"),
+        *_said(campaigns[0], "transactions are rows but missing in the rollup of campaigns"),
+        *_said(campaigns[1], "transactions are in the rollup of campaigns beyond their rows"),
+        *_said(campaigns[2], "lines of the rollup of campaigns have wrong sums"),
         *_said(users[0], "registers of the sketches of users are not what the rows make them"),
         *(f"The reports: {difference}" for difference in reported.differences),
     ]
     counted = {
-        "lost": max(lost[0] + minutes[0], reported.lost) or min(demographics[0], 1),
-        "doubled": max(doubled[0] + minutes[1], reported.doubled) or min(demographics[1], 1),
+        "lost": max(lost[0] + minutes[0], campaigns[0], reported.lost) or min(demographics[0], 1),
+        "doubled": max(doubled[0] + minutes[1], campaigns[1], reported.doubled) or min(demographics[1], 1),
         "invented": max(invented[0], reported.invented),
     }
-    unexplained = altered[0] + dead[0] + minutes[2] + demographics[2] + users[0]
+    unexplained = altered[0] + dead[0] + minutes[2] + demographics[2] + campaigns[2] + users[0]
     if not any(counted.values()):
         unexplained += len(reported.differences)
     totals = ledger.totals()

@@ -1,4 +1,4 @@
--- The rollup of demographics against the rows, by minute, hour and day: values that are missing in it, values too many,
+-- The rollup of demographics against the rows, of each step: values that are missing in it, values too many,
 -- lines with wrong sums. Where a row of the rollup does not keep all of its values, its events together are compared.
 WITH event AS (
     SELECT date_trunc('minute', "timestamp") AS minute, source, funnel_stage = 'top' AS is_top,
@@ -37,8 +37,9 @@ WITH event AS (
     FROM value
     WHERE value IS NOT NULL
     GROUP BY 1, 2, 3, 4
-), steps AS (
-    SELECT unnest(ARRAY['minute', 'hour', 'day']) AS step
+), steps (step, length) AS (
+    VALUES ('minute', interval '1 minute'), ('ten_minutes', interval '10 minutes'), ('hour', interval '1 hour'),
+           ('six_hours', interval '6 hours'), ('day', interval '1 day')
 ), part AS (
     SELECT step, start, source, dimension, each.value, each.events, each.total
     FROM rollup_dimensions AS r
@@ -46,7 +47,7 @@ WITH event AS (
     UNION ALL
     SELECT step, start, source, dimension, NULL, beyond, 0 FROM rollup_dimensions WHERE beyond > 0
     UNION ALL
-    SELECT step, date_trunc(step, each.minute), batch.source, batch.dimension, each.value,
+    SELECT step, date_bin(length, each.minute, '2000-01-01T00:00:00Z'), batch.source, batch.dimension, each.value,
            coalesce(each.events, 1), coalesce(each.total, 0)
     FROM rollup_dimensions_batch AS batch
     CROSS JOIN LATERAL unnest(batch.minute, batch.value, batch.events, batch.total)
@@ -57,9 +58,9 @@ WITH event AS (
 ), rows AS (
     SELECT step, start, source, dimension, value, sum(events) AS events, sum(total) AS total
     FROM (
-        SELECT step, date_trunc(step, minute) AS start, source, dimension,
-               CASE WHEN (step, date_trunc(step, minute), source, dimension) NOT IN (SELECT * FROM partly)
-                    THEN value ELSE '' END AS value,
+        SELECT step, date_bin(length, minute, '2000-01-01T00:00:00Z') AS start, source, dimension,
+               CASE WHEN (step, date_bin(length, minute, '2000-01-01T00:00:00Z'), source, dimension)
+                         NOT IN (SELECT * FROM partly) THEN value ELSE '' END AS value,
                events, total
         FROM by_minute CROSS JOIN steps
     ) AS counted

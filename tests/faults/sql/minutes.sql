@@ -1,9 +1,11 @@
--- The rollup of events against the rows, by minute, hour and day: events that are missing in it, events too many, lines
+-- The rollup of events against the rows, of each step: events that are missing in it, events too many, lines
 -- whose sums are wrong.
-WITH steps AS (
-    SELECT unnest(ARRAY['minute', 'hour', 'day']) AS step
+WITH steps (step, length) AS (
+    VALUES ('minute', interval '1 minute'), ('ten_minutes', interval '10 minutes'), ('hour', interval '1 hour'),
+           ('six_hours', interval '6 hours'), ('day', interval '1 day')
 ), rows AS (
-    SELECT step, date_trunc(step, "timestamp") AS start, source, funnel_stage, event_type, coalesce(currency, '') AS currency,
+    SELECT step, date_bin(length, "timestamp", '2000-01-01T00:00:00Z') AS start, source, funnel_stage, event_type,
+           coalesce(currency, '') AS currency,
            count(*) AS events,
            count(*) FILTER (WHERE event_type IN ('checkout.complete', 'purchase')) AS transactions,
            count(*) FILTER (WHERE event_type IN ('checkout.complete', 'purchase')
@@ -16,8 +18,8 @@ WITH steps AS (
     SELECT step, start, source, funnel_stage, event_type, currency, events, transactions, amounts, revenue
     FROM rollup_events
     UNION ALL
-    SELECT step, date_trunc(step, each.minute), batch.source, each.funnel_stage, each.event_type, each.currency,
-           each.events, each.transactions, each.amounts, each.revenue
+    SELECT step, date_bin(length, each.minute, '2000-01-01T00:00:00Z'), batch.source,
+           each.funnel_stage, each.event_type, each.currency, each.events, each.transactions, each.amounts, each.revenue
     FROM rollup_events_batch AS batch
     CROSS JOIN LATERAL unnest(batch.minute, batch.funnel_stage, batch.event_type, batch.currency,
                               batch.events, batch.transactions, batch.amounts, batch.revenue)
