@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from faults.schedule import Fault
-from full.pod_schedule import COMPONENTS, GATES, PodKind, schedule
+from full.pod_schedule import COMPONENTS, FIRST, GATES, PodKind, schedule
 
 
 def alone(nats_servers: int) -> list[Fault]:
@@ -21,10 +21,17 @@ def test_the_same_seed_gives_the_same_schedule() -> None:
 
 def test_each_fault_comes_alone_first_and_every_kind_soon() -> None:
     faults = alone(nats_servers=3)
-    assert {fault.kind for fault in faults[: len(PodKind)]} == set(PodKind)
+    assert {fault.kind for fault in faults[len(FIRST) :][: len(PodKind)]} == set(PodKind)
     for kind in (PodKind.DELETE, PodKind.FORCE, PodKind.KILL, PodKind.ROLL):
         assert sorted(fault.target for fault in faults if fault.kind is kind) == sorted(COMPONENTS)
     assert len(faults) == len(set(faults))
+
+
+def test_every_seed_begins_with_the_deletion_of_a_gateway_and_of_postgres() -> None:
+    for seed in range(20):
+        for nats_servers in (1, 3):
+            steps = islice(schedule(seed, nats_servers=nats_servers), len(FIRST))
+            assert {(fault.kind, fault.target) for step in steps for fault in step.faults} == FIRST
 
 
 def test_then_two_or_three_different_ones_at_once() -> None:

@@ -29,8 +29,13 @@ class PodKind(StrEnum):
     """To another tag of the image, which replaces the pods of the services too."""
 
 
+FIRST = frozenset({(PodKind.DELETE, "gateway"), (PodKind.DELETE, "postgres")})
+"""What every run begins with, however short."""
+
+
 def schedule(seed: int, *, nats_servers: int) -> Iterator[Step]:
-    """Steps without an end: each fault alone, in an order of the seed and kinds by turns; then two or three at once."""
+    """Steps without an end: each fault alone, in an order of the seed and kinds by turns, FIRST before all others; then
+    two or three at once."""
     rng = random.Random(f"{seed}/pods")
     faults = [
         *(
@@ -43,7 +48,8 @@ def schedule(seed: int, *, nats_servers: int) -> Iterator[Step]:
         Fault(PodKind.OPERATOR_KILL, "operator", 0.0),
         Fault(PodKind.OPERATOR_UPGRADE, "operator", 0.0),
     ]
-    for fault in _by_turns(rng, faults):
+    first = [fault for fault in rng.sample(faults, len(faults)) if (fault.kind, fault.target) in FIRST]
+    for fault in (*first, *_by_turns(rng, [fault for fault in faults if fault not in first])):
         yield Step((fault,), 0.0, rng.uniform(0.2, 1.0))
     while True:
         yield Step(tuple(rng.sample(faults, rng.choice((2, 2, 3)))), rng.uniform(0.0, 2.0), rng.uniform(0.2, 1.0))

@@ -38,7 +38,7 @@ from faults.oracle import judge as judge_rows
 from faults.report import as_json, summary, table, write
 from faults.sent import Sent
 from full.pod_inject import Injector
-from full.pod_schedule import GATES, schedule
+from full.pod_schedule import FIRST, GATES, schedule
 from full.pod_state import PodWatch
 
 _LOAD = Options(rate=2.0, seconds=24 * 3600.0, batch=(200, 1500), duplicates=0.2, timeout=20.0)
@@ -134,7 +134,7 @@ async def _run(pipeline: Pipeline, folder: Path, seed: int, seconds: float, nats
             publishing = asyncio.create_task(publish(url, load, watch.on_answer, stop, on_batch=sent.write))
             try:
                 await watch.until_answering(time.monotonic(), 30.0)
-                await breaking.all_of(schedule(seed, nats_servers=nats_servers), seconds)
+                await breaking.all_of(schedule(seed, nats_servers=nats_servers), seconds, len(FIRST))
             finally:
                 stop.set()
                 ledger = await publishing
