@@ -13,7 +13,7 @@ from typing import Any, Literal
 from eventpipeline import plan as planning
 from eventpipeline import users
 from eventpipeline.authentication import KeyRef
-from eventpipeline.plan import COLLECTOR_PORT, NATS_PORT, POSTGRES_PORT, Addresses, Plan, Workload
+from eventpipeline.plan import COLLECTOR_PORT, GATEWAY_PORT, NATS_PORT, POSTGRES_PORT, Addresses, Plan, Workload
 from eventpipeline.settings import MIB, MaintainSettings
 from eventpipeline.spec import EventPipeline, ExternalTls, ResourceList, Resources, quantity_bytes, quantity_cpus
 from eventpipeline_operator import values as v
@@ -73,6 +73,7 @@ def plan(pipeline: EventPipeline, namespace: str) -> Plan:
 def addresses(pipeline: EventPipeline) -> Addresses:
     """Where the services find NATS and Postgres, in Kubernetes' notation."""
     external = pipeline.spec.stream.external
+    gateway = f"http://$(PIPELINE)-gateway:{GATEWAY_PORT}"
     store = f"postgresql://$(POSTGRES_USER):$(POSTGRES_PASSWORD)@{_DATABASE_HOST}"
     reader: str | None = store.replace("$(POSTGRES_USER)", "$(POSTGRES_USER)_reporter")
     database, database_tls = pipeline.spec.store.external, None
@@ -83,12 +84,19 @@ def addresses(pipeline: EventPipeline) -> Addresses:
         # A dollar in somebody's address is a dollar, and no way to read a variable of ours.
         nats = "$(EXTERNAL_NATS_URL)" if external.credentials_secret_ref else external.url.replace("$", "$$")
         tls = f"{TLS_DIR}/nats" if external.tls else None
-        return Addresses(nats, store, reporter_database_url=reader, nats_tls_dir=tls, database_tls_dir=database_tls)
+        return Addresses(
+            nats,
+            store,
+            reporter_database_url=reader,
+            nats_tls_dir=tls,
+            database_tls_dir=database_tls,
+            gateway_url=gateway,
+        )
     owner, *services = (
         f"nats://{user}:$(NATS_PASSWORD)@$(PIPELINE)-nats:{NATS_PORT}" for user in (users.OWNER, *NATS_PASSWORDS)
     )
     by_service = dict(zip(NATS_PASSWORDS, services, strict=True))
-    return Addresses(owner, store, by_service, reader, database_tls_dir=database_tls)
+    return Addresses(owner, store, by_service, reader, database_tls_dir=database_tls, gateway_url=gateway)
 
 
 def stream_prefix(pipeline: EventPipeline, namespace: str) -> str:

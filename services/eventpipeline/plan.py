@@ -39,6 +39,8 @@ class Addresses:
     """Of a role that reads; without it, `database_url`."""
     nats_tls_dir: str | None = None
     database_tls_dir: str | None = None
+    gateway_url: str | None = None
+    """For the reporter, which has dead letters sent again there."""
 
     def nats(self, service: str) -> dict[str, str]:
         """The settings with which a service logs in to NATS."""
@@ -167,6 +169,7 @@ def plan(pipeline: EventPipeline, addresses: Addresses, *, stream_prefix: str = 
             "database_url": addresses.reporter_database_url or addresses.database_url,
             "authentication": None if spec.reporter.authentication.is_open else spec.reporter.authentication,
             "rate_limit": spec.reporter.rate_limit,
+            "gateway_url": addresses.gateway_url,
         }
     )
     return Plan(

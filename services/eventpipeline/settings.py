@@ -191,6 +191,8 @@ class ReporterSettings(DeclaredSettings):
     """The sources that are reported, separated by commas: facebook,tiktok."""
     authentication: Readers = None
     """How readers prove who they are: a JSON object, as in the resource. It names keys; without it, anyone may read."""
+    gateway_url: str | None = None
+    """Where the gateway is: http://host:3000. Dead letters are replayed through it; without it, not over HTTP."""
     keys_dir: str | None = None
     """Where the hashes of keys are, as files NAME/KEY; without it, /etc/eventpipeline/keys."""
     rate_limit: OneRateLimit = None

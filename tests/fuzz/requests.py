@@ -111,6 +111,12 @@ LETTER = b"/dead-letters/00000000-0000-0000-0000-000000000000"
 _WINDOW = b"from=2024-05-01T00:00:00Z&to=2024-06-01T00:00:00Z"
 
 
+_REPLAY = text(
+    {"set": ["data.user.gender=male"], "patch": [{"op": "remove", "path": "/a"}], "rate": 100, "dryRun": True,
+     "sign": "bearer", "key": "k"}
+)  # fmt: skip
+
+
 def reporter_request(rng: random.Random) -> Wire:
     """A good one, with a key or without."""
     made = rng.choice(
@@ -124,6 +130,8 @@ def reporter_request(rng: random.Random) -> Wire:
                 "GET", b"/dead-letters?after=MjAyNC0wNS0wMVQwMDowMDowMCswMDowMCAwMDAwMDAwMC0wMDAwLTAwMDAtMDAwMC0wMDAw"
             ),
             Wire(rng.choice(("GET", "DELETE")), LETTER),
+            Wire("GET", b"/dead-letters/export?reason=missing_field&" + _WINDOW),
+            Wire("POST", b"/dead-letters/replay?source=facebook", (JSON,), _REPLAY),
             Wire("POST", b"/session", (JSON,), json.dumps({"key": rng.choice((READ, OPERATE, STRANGE))}).encode()),
             Wire(rng.choice(("GET", "DELETE")), b"/session"),
             *(Wire("GET", one) for one in (b"/", b"/assets/main.js", b"/assets/vendor/uPlot.min.css", *_SHARED)),

@@ -113,6 +113,82 @@ async def test_what_was_refused_is_mended_and_replayed_and_counts_once(run: Runn
         assert (await letters(), await reported()) == (0, 5)
 
 
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_same_over_http_through_the_gateway_counts_once_and_stops_with_its_client(run: Running) -> None:
+    async with httpx2.AsyncClient(timeout=60, base_url=run.reporter_url) as client:
+        for letter in (await client.get("/dead-letters")).json()["items"]:
+            await client.delete(f"/dead-letters/{letter['id']}")
+        before = (await client.get("/reports/events")).json()["total"]
+        strayed = tiktok(100)
+        del strayed["data"]["engagement"]["videoId"]
+        events = [*(alien(number) for number in range(101, 141)), strayed]
+        await client.post(f"{run.gateway_url}/webhook/events", json=events)
+
+        async def letters() -> list[dict[str, Any]]:
+            return [json.loads(line) for line in (await client.get("/dead-letters/export")).text.splitlines()]
+
+        async def is_there() -> bool:
+            return len(await letters()) == 41
+
+        async def total() -> int:
+            return int((await client.get("/reports/events")).json()["total"])
+
+        async def replayed(query: str = "", /, **asked: Any) -> list[dict[str, Any]]:
+            answer = await client.post(f"/dead-letters/replay{query}", json=asked)
+            assert answer.status_code == 200, answer.text
+            assert answer.headers["content-type"] == "application/x-ndjson"
+            return [json.loads(line) for line in answer.text.splitlines()]
+
+        await eventually(is_there, "the dead letters")
+        assert {json.loads(one["payload"])["eventId"] for one in await letters()} == {one["eventId"] for one in events}
+        mend: dict[str, Any] = {"set": ["data.user.gender=male"]}
+
+        lines = await replayed()
+        assert [one["refused"]["reason"] for one in lines if "refused" in one].count("invalid_value") == 40
+        assert lines[-1] == {"done": True, "accepted": 0, "failed": 41, "dryRun": False, "error": None}
+        assert (await replayed(**mend, dryRun=True))[-1]["accepted"] == 40
+
+        # A client that goes away at once stops it: at 10 a second all would take 4 s.
+        async with client.stream("POST", "/dead-letters/replay?source=facebook", json={**mend, "rate": 10}) as answer:
+            first = json.loads(await anext(answer.aiter_lines()))
+            assert first["progress"] == {"accepted": 10, "failed": 0}
+            assert (await client.post("/dead-letters/replay", json=mend)).status_code == 409
+        await asyncio.sleep(5)
+        assert await total() - before < 40
+        for _ in range(2):
+            assert (await replayed("?source=facebook", **mend))[-1]["accepted"] == 40
+        await eventually(lambda: is_reported(total, before + 40), "forty events, once")
+
+        patch = [{"op": "add", "path": "/data/engagement/videoId", "value": "v"}]
+        (ours,) = [one["id"] for one in await letters() if one["source"] == "tiktok"]
+        done = (await replayed(ids=[ours], patch=patch, drop=True))[-1]
+        assert (done["accepted"], len(await letters())) == (1, 40)
+        await eventually(lambda: is_reported(total, before + 41), "the mended one")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(
+    ("query", "asked", "message"),
+    [
+        ("", {"set": ["nonsense"]}, "write the place and the value"),
+        ("", {"rate": 0}, "rate"),
+        ("", {"patch": {}}, "no JSON Patch"),
+        ("", {"sign": "bearer"}, "sign and key are given together"),
+        ("", {"sign": "standardWebhooks", "key": "whsec_x"}, "key is none of standardWebhooks"),
+        ("", {"surprise": 1}, "surprise"),
+        ("?limit=3", {}, "there is no such parameter"),
+        ("?source=facebook", {"ids": ["00000000-0000-0000-0000-000000000000"]}, "either ids or a selection"),
+    ],
+)
+async def test_what_makes_no_sense_over_http_is_refused(
+    run: Running, query: str, asked: dict[str, Any], message: str
+) -> None:
+    async with httpx2.AsyncClient(timeout=30) as client:
+        answer = await client.post(f"{run.reporter_url}/dead-letters/replay{query}", json=asked)
+    assert answer.status_code == 422
+    assert message in answer.json()["detail"]
+
+
 async def is_reported(reported: Any, count: int) -> bool:
     return bool(await reported() == count)
 

@@ -20,6 +20,7 @@ from reader_keys import OPERATE, READ, STRANGE, bearing, closed, write
 from reporter_client import reporter
 
 READING = ("/reports/events", "/reports/revenue", "/reports/demographics", "/status", "/dead-letters", "/openapi.json",
+           "/dead-letters/export",
            "/dead-letters/00000000-0000-0000-0000-000000000000", "/there/is/nothing")  # fmt: skip
 OPEN = ("/", "/docs", "/session", "/livez", "/metrics", "/health/liveness", "/assets/main.js",
         "/docs/assets/swagger-ui.css")  # fmt: skip
@@ -93,7 +94,7 @@ async def test_no_way_of_writing_a_path_goes_round_it(client: httpx2.AsyncClient
     assert (await client.get(path)).status_code in (401, 404)
 
 
-@pytest.mark.parametrize("path", [LETTER, "/status", "/there/is/nothing"])
+@pytest.mark.parametrize("path", [LETTER, "/status", "/there/is/nothing", "/dead-letters/replay"])
 @pytest.mark.parametrize("method", ["DELETE", "POST", "PUT", "PATCH", "TRACE", "PROPFIND"])
 async def test_whoever_reads_changes_nothing(client: httpx2.AsyncClient, method: str, path: str) -> None:
     assert (await client.request(method, path)).status_code == 401

@@ -43,7 +43,11 @@ def planned(environ: dict[str, str]) -> Plan:
         user.name: f"nats://{user.name}:{password(f'NATS_{user.name.upper()}_PASSWORD')}@nats:4222" for user in SERVICES
     }
     addresses = Addresses(
-        "nats://nobody", store(COLLECTOR, "POSTGRES_PASSWORD"), nats, store(REPORTER, "POSTGRES_REPORTER_PASSWORD")
+        "nats://nobody",
+        store(COLLECTOR, "POSTGRES_PASSWORD"),
+        nats,
+        store(REPORTER, "POSTGRES_REPORTER_PASSWORD"),
+        gateway_url="http://gateway:3000",
     )
     return plan(minimal, addresses)
 

@@ -83,7 +83,7 @@ FIELDS: dict[type[Environment], dict[str, st.SearchStrategy[Any]]] = {
     | {"sources": NAMES, "max_body_bytes": BYTES, "max_in_flight_bytes": BYTES, "ack_timeout_seconds": SECONDS}
     | {"makes_streams": st.booleans()},
     CollectorSettings: DECLARED | STORE | {"source": st.sampled_from(["facebook", "tiktok"]), "batch_bytes": BYTES},
-    ReporterSettings: DECLARED | READERS | STORE | {"sources": NAMES},
+    ReporterSettings: DECLARED | READERS | STORE | {"sources": NAMES, "gateway_url": st.none() | TEXT},
     MaintainSettings: RETENTION | STORE,
 }
 NEEDED = {"nats_url": "nats://n", "database_url": "postgresql://p", "source": "facebook", "sources": ("facebook",)}

@@ -6,16 +6,13 @@ import asyncio
 import contextlib
 import math
 import signal
-import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
 
 import httpx2
 import msgspec
 
-from eventpipeline.authentication import Authentication
+from eventpipeline import resend
 from eventpipeline.cli.connection import DATA_DIR, proof, reporter_url
 from eventpipeline.cli.output import CommandError, OutputFormat, console, fail, meanwhile, print_json, print_table
 from eventpipeline.cli.progress import Progress
@@ -23,9 +20,7 @@ from eventpipeline.publisher import Ledger, Observer, Options, judge
 from eventpipeline.publisher import publish as run_publisher
 from eventpipeline.publisher.observe import Observation, ObserveError
 from eventpipeline.publisher.verify import Verdict
-from eventpipeline.signatures import read_key, signed
-
-SignatureKind = Literal["meta", "tiktok", "standardWebhooks", "hmac", "bearer"]
+from eventpipeline.resend import SignatureKind
 
 
 def publish(
@@ -123,13 +118,10 @@ def signer(kind: SignatureKind | None, key_file: Path | None) -> Callable[[bytes
         return Options.sign
     if kind is None or key_file is None:
         raise CommandError("--sign and --key-file are given together")
-    method = Authentication.model_validate({kind: {"keys": [{"name": "file"}]}}).method
-    assert method is not None
     try:
-        key = read_key(method, key_file.read_bytes())
+        return resend.signer(kind, key_file.read_bytes())
     except (OSError, ValueError) as error:
         raise CommandError(f"--key-file {key_file}: {getattr(error, 'strerror', None) or error}") from None
-    return lambda body: signed(method, key, body, now=time.time(), identity=f"msg_{uuid.uuid4().hex}")
 
 
 def _sizes(batch: str) -> tuple[int, int]:

@@ -14,13 +14,21 @@ from cyclopts import Parameter
 from eventpipeline.cli.connection import DATA_DIR, delete, gateway_url, get, reporter_url
 from eventpipeline.cli.letters import ALL, Selected, identities, letter, payload
 from eventpipeline.cli.output import CommandError, OutputFormat, console, fail, print_json, print_table
-from eventpipeline.cli.publish import SignatureKind, signer
-from eventpipeline.events import UNREADABLE, EventValidator, fault_without_source, source_of
+from eventpipeline.cli.publish import signer
+from eventpipeline.events import EventValidator
 from eventpipeline.mend import MendError, Mending
+from eventpipeline.resend import (
+    PATH,
+    Checked,
+    Failed,
+    NotTaken,
+    Ready,
+    SignatureKind,
+    batch_size,
+    body_of,
+    refused,
+)  # fmt: skip
 from eventpipeline.sources import BUILT_IN, load
-
-_AT_ONCE = 100
-"""Events of one request."""
 
 
 def replay(
@@ -89,22 +97,6 @@ def replay(
 
 
 @dataclass
-class _Failed:
-    id: str
-    event_id: str | None
-    reason: str
-    message: str
-
-
-@dataclass
-class _Ready:
-    """A mended event that is valid."""
-
-    id: str
-    event: bytes
-
-
-@dataclass
 class _Replay:
     reporter: str
     gateway: str
@@ -114,82 +106,61 @@ class _Replay:
     dry_run: bool
     drop: bool
     accepted: list[str] = field(default_factory=list)
-    failed: list[_Failed] = field(default_factory=list)
+    failed: list[Failed] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._known = [source["source"] for source in get(self.reporter, "/status").json()["sources"]]
-        self._validators = {name: EventValidator(*load([name])) for name in self._known if name in BUILT_IN}
+        known = [source["source"] for source in get(self.reporter, "/status").json()["sources"]]
+        validators = {name: EventValidator(*load([name])) for name in known if name in BUILT_IN}
+        self._checked = Checked(self.mending, known, validators)
 
     def all(self, ids: Sequence[str], show: Any) -> None:
-        started = time.monotonic()
-        for first in range(0, len(ids), _AT_ONCE):
-            some = ids[first : first + _AT_ONCE]
+        started, at_once = time.monotonic(), batch_size(self.rate)
+        for first in range(0, len(ids), at_once):
+            some = ids[first : first + at_once]
             time.sleep(max(0.0, started + first / self.rate - time.monotonic()))
             self._send(list(self._ready(some)))
             show(f"Replaying: {first + len(some):,} of {len(ids):,}, {len(self.failed):,} not accepted")
 
-    def _ready(self, ids: Sequence[str]) -> Iterator[_Ready]:
+    def _ready(self, ids: Sequence[str]) -> Iterator[Ready]:
         for identity in ids:
             shown = letter(self.reporter, identity)
             try:
-                event = self.mending(payload(shown))
+                found = self._checked(identity, payload(shown))
             except (MendError, CommandError) as error:
-                self.failed.append(_Failed(identity, shown["eventId"], shown["reason"], str(error)))
-                continue
-            if fault := self._fault(event):
-                where = [f"{'.'.join(map(str, one['loc']))} {one['msg']}".strip() for one in fault.detail[:3]]
-                self.failed.append(_Failed(identity, fault.event_id, fault.reason, "; ".join(where)))
+                found = Failed(identity, shown["eventId"], shown["reason"], str(error))
+            if isinstance(found, Failed):
+                self.failed.append(found)
             else:
-                yield _Ready(identity, event)
+                yield found
 
-    def _fault(self, event: bytes) -> Any:
-        """Why the gateway would refuse it."""
-        name = _source_name(event)
-        if name not in self._known:
-            return fault_without_source(event, self._known)
-        return self._validators[name].fault(event) if name in self._validators else None
-
-    def _send(self, ready: Sequence[_Ready]) -> None:
+    def _send(self, ready: Sequence[Ready]) -> None:
         if not ready:
             return
-        refused = {} if self.dry_run else self._post(ready)
-        for index, one in enumerate(ready):
-            if error := refused.get(index):
-                where = [f"{'.'.join(map(str, part['loc']))} {part['msg']}".strip() for part in error["detail"][:3]]
-                self.failed.append(_Failed(one.id, error["eventId"], error["reason"], "; ".join(where)))
+        still = {} if self.dry_run else self._post(ready)
+        self.failed += still.values()
+        for one in ready:
+            if one.id in still:
                 continue
             self.accepted.append(one.id)
             if self.drop and not self.dry_run:
                 delete(self.reporter, f"/dead-letters/{one.id}")
 
-    def _post(self, ready: Sequence[_Ready]) -> dict[int, dict[str, Any]]:
-        """What the gateway refuses all the same, by index. Raises CommandError where it takes nothing."""
-        body = b"[" + b",".join(one.event for one in ready) + b"]"
+    def _post(self, ready: Sequence[Ready]) -> dict[str, Failed]:
+        """What the gateway refuses all the same. Raises CommandError where it takes nothing."""
+        body = body_of(ready)
         headers = {"content-type": "application/json", **self.sign(body)}
         try:
-            answer = httpx2.post(
-                f"{self.gateway}/webhook/events", content=body, headers=headers, timeout=60.0, trust_env=False
-            )
-            told = answer.json()
-        except (httpx2.HTTPError, ValueError) as error:
+            answer = httpx2.post(f"{self.gateway}{PATH}", content=body, headers=headers, timeout=60.0, trust_env=False)
+            return refused(answer.status_code, answer.content, ready)
+        except httpx2.HTTPError as error:
             raise CommandError(f"the gateway at {self.gateway} does not answer: {type(error).__name__}") from error
-        if answer.status_code not in (202, 422) or "errors" not in told:
-            raise CommandError(f"the gateway answered {answer.status_code}: {told.get('detail', told)}; try again")
-        return {error["index"]: error for error in told["errors"]}
-
-
-def _source_name(event: bytes) -> str | None:
-    try:
-        return source_of(event).source
-    except UNREADABLE:
-        return None
+        except NotTaken as error:
+            raise CommandError(str(error)) from error
 
 
 def _print(done: _Replay, output: OutputFormat) -> None:
     if output == "json":
-        failed = [
-            {"id": one.id, "eventId": one.event_id, "reason": one.reason, "message": one.message} for one in done.failed
-        ]
+        failed = [one.written() for one in done.failed]
         print_json({"accepted": done.accepted, "failed": failed, "dryRun": done.dry_run})
         return
     if done.failed:

@@ -29,7 +29,7 @@ from eventpipeline.local.errors import LocalError, StartFailed, Unresolvable
 from eventpipeline.local.ports import HOST, refuse_taken, shifted
 from eventpipeline.local.program import Program
 from eventpipeline.local.supervisor import Event, OnEvent, Supervisor, ignore
-from eventpipeline.plan import Addresses, Plan, Workload, plan
+from eventpipeline.plan import GATEWAY_PORT, Addresses, Plan, Workload, plan
 from eventpipeline.settings import GatewaySettings
 from eventpipeline.spec import EventPipeline
 from eventpipeline.store import StoreError
@@ -177,6 +177,7 @@ def _prepare(pipeline: EventPipeline, options: Options, data: DataDir, superviso
     addresses = Addresses(
         nats_url, database_url, urls,
         nats_tls_dir=_absolute(options.nats_tls_dir), database_tls_dir=_absolute(options.database_tls_dir),
+        gateway_url=f"http://{HOST}:{GATEWAY_PORT + options.port_offset}",
     )  # fmt: skip
     logins: dict[str, str] = {}
     if cluster:

@@ -23,6 +23,7 @@ from eventpipeline.reporter.access import Access, AccessMiddleware
 from eventpipeline.reporter.dead_letters import DeadLetterEndpoints
 from eventpipeline.reporter.metrics import ReporterMetrics
 from eventpipeline.reporter.openapi import openapi
+from eventpipeline.reporter.replay import ReplayEndpoints
 from eventpipeline.reporter.reports import ReportEndpoints
 from eventpipeline.reporter.responses import on_store_unavailable
 from eventpipeline.reporter.session import SessionEndpoint
@@ -58,6 +59,7 @@ def create_app(
     session = SessionEndpoint(access)
     reports = ReportEndpoints(sources, store, metrics)
     dead_letters = DeadLetterEndpoints(sources, store)
+    resent = ReplayEndpoints(sources, store, settings.gateway_url, health)
     health.require("store", lambda: pool.check(store))
     # Reports are answered without the stream; only the lag is not known then.
     health.show("stream", stream.check)
@@ -70,6 +72,8 @@ def create_app(
             Route("/reports/demographics", reports.demographics),
             Route("/status", StatusEndpoint(sources, store, stream).status),
             Route("/dead-letters", dead_letters.list),
+            Route("/dead-letters/export", resent.export),
+            Route("/dead-letters/replay", resent.replay, methods=["POST"]),
             Route("/dead-letters/{id}", dead_letters.one, methods=["GET", "DELETE"]),
             Route("/session", session.any, methods=["GET", "POST", "DELETE"]),
             *_page_routes(),

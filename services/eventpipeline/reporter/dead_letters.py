@@ -16,7 +16,13 @@ from eventpipeline.reporter.responses import json_response
 from eventpipeline.reporter.times import written
 from eventpipeline.sources import Source
 from eventpipeline.store import NotAllowed, reports
-from eventpipeline.store.dead_letter_queries import DeadLetter, drop_dead_letter, list_dead_letters, show_dead_letter
+from eventpipeline.store.dead_letter_queries import (
+    DeadLetter,
+    DeadLetterPayload,
+    drop_dead_letter,
+    list_dead_letters,
+    show_dead_letter,
+)  # fmt: skip
 from eventpipeline.store.pool import Pool
 
 
@@ -49,7 +55,7 @@ class DeadLetterEndpoints:
             letter = await show_dead_letter(store, wanted)
         if letter is None:
             raise _not_found(str(wanted))
-        return json_response({**_item(letter), **_payload(letter.payload), "payloadSha256": letter.payload_sha256})
+        return json_response(written_letter(letter))
 
     async def _drop(self, wanted: UUID) -> Response:
         try:
@@ -80,6 +86,11 @@ def _item(letter: DeadLetter) -> dict[str, Any]:
         "payloadBytes": letter.payload_bytes,
         "expiresAt": None,
     }
+
+
+def written_letter(letter: DeadLetterPayload) -> dict[str, Any]:
+    """With its bytes, as text or as base64."""
+    return {**_item(letter), **_payload(letter.payload), "payloadSha256": letter.payload_sha256}
 
 
 def _payload(payload: bytes) -> dict[str, str]:

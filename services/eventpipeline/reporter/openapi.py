@@ -14,6 +14,7 @@ from eventpipeline.reporter.params import (
     EventsQuery,
     Query,
     RevenueQuery,
+    SelectedQuery,
     Vocabulary,
 )
 from eventpipeline.sources import Source
@@ -84,6 +85,14 @@ def _document(sources: Sequence[Source]) -> Part:
                 {"200": _json("DeadLetters", examples.DEAD_LETTERS)},
                 _parameters(DeadLettersQuery, vocabulary),
             ),
+            "/dead-letters/export": _get(
+                "The events that were refused with their bytes, newest first, a line of JSON each",
+                "exportDeadLetters",
+                "pipeline",
+                {"200": _lines("DeadLetter")},
+                _parameters(SelectedQuery, vocabulary),
+            ),
+            "/dead-letters/replay": _replay(vocabulary),
             "/dead-letters/{id}": {
                 **_get(
                     "One event that was refused, with its bytes",
@@ -114,6 +123,8 @@ def _document(sources: Sequence[Source]) -> Part:
                 "Status": schemas.STATUS,
                 "DeadLetters": schemas.DEAD_LETTERS,
                 "DeadLetter": schemas.DEAD_LETTER,
+                "Replay": schemas.REPLAY,
+                "ReplayLine": schemas.REPLAY_LINE,
                 "Session": schemas.SESSION,
                 "Problem": schemas.PROBLEM,
             },
@@ -123,6 +134,7 @@ def _document(sources: Sequence[Source]) -> Part:
                     "The role of whoever asks, or of the reporter in the database, lacks the right.", examples.FORBIDDEN
                 ),
                 "NotFound": _problem("There is nothing of this name.", examples.NOT_FOUND),
+                "Conflict": _problem("Another replay is under way, or no gateway is known.", examples.CONFLICT),
                 "Invalid": _problem("A parameter is unknown, repeated or wrong, or the body is.", examples.INVALID),
                 "Limited": _problem("More requests of a reader than the rate limit.", examples.LIMITED, _RETRY_AFTER),
                 "Unavailable": _problem(
@@ -187,6 +199,29 @@ def _response(name: str) -> Part:
 def _json(schema: str, example: Any) -> Part:
     content = {"schema": {"$ref": f"#/components/schemas/{schema}"}, "example": example}
     return {"description": "The answer.", "content": {"application/json": content}}
+
+
+def _lines(schema: str) -> Part:
+    content = {"schema": {"$ref": f"#/components/schemas/{schema}"}}
+    return {"description": "Lines of JSON, each of this schema.", "content": {"application/x-ndjson": content}}
+
+
+def _replay(vocabulary: Vocabulary) -> Part:
+    failures = {"403": "Forbidden", "409": "Conflict", "413": "Invalid", "422": "Invalid", "503": "Unavailable"}
+    body = {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Replay"}}}}
+    return {
+        "post": {
+            "summary": "Sends refused events again through the gateway, mended if need be; goes on while it is read",
+            "operationId": "replayDeadLetters",
+            "tags": ["pipeline"],
+            "parameters": _parameters(SelectedQuery, vocabulary),
+            "requestBody": body,
+            "responses": {
+                "200": _lines("ReplayLine"),
+                **{status: _response(name) for status, name in failures.items()},
+            },
+        }
+    }
 
 
 def _problem(description: str, example: Any, headers: Part | None = None) -> Part:

@@ -177,17 +177,20 @@ class RevenueQuery(ReportQuery):
         return self.group_by is not None or self.campaign_id is not None
 
 
-class DeadLettersQuery(WindowQuery):
+class SelectedQuery(WindowQuery):
     source: Text | None = Field(None, description="Only those that name this source.", examples=["facebook"])
     reason: Text | None = Field(None, description="Only those refused for this reason.", examples=["missing_field"])
     funnel_stage: Text | None = Field(None, description="Only those that name this stage.", examples=["top"])
     event_id: Text | None = Field(None, description="Only those of this event.", examples=["fb-1"])
-    limit: Limit = Field(100, description="How many items there may be.", examples=[100])
-    after: Cursor | None = Field(None, description="Goes on where an earlier answer ended: its `next`.")
 
     @property
     def selected(self) -> DeadLetterFilter:
         return DeadLetterFilter(self.window, self.source, self.reason, self.funnel_stage, self.event_id)
+
+
+class DeadLettersQuery(SelectedQuery):
+    limit: Limit = Field(100, description="How many items there may be.", examples=[100])
+    after: Cursor | None = Field(None, description="Goes on where an earlier answer ended: its `next`.")
 
 
 class NoQuery(Query):

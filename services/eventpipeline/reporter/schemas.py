@@ -117,6 +117,28 @@ DEAD_LETTER = closed(
     optional=["payloadEncoding"],
 )
 
+_REPLAY: Schema = {
+    "ids": {**array({"type": "string", "format": "uuid"}), "maxItems": 1000, "description": "In place of a selection."},
+    "set": {**array(_TEXT), "maxItems": 100, "description": "Members to set first: data.user.gender=male."},
+    "patch": {**array({"type": "object"}), "description": "A JSON Patch (RFC 6902), applied before `set`."},
+    "rate": {"type": "number", "minimum": 0.1, "maximum": 10000, "description": "Events a second, at most; 500."},
+    "dryRun": {"type": "boolean", "description": "Mend and check only."},
+    "drop": {"type": "boolean", "description": "Drop the dead letters whose events are accepted."},
+    "sign": {"type": "string", "enum": ["meta", "tiktok", "standardWebhooks", "hmac", "bearer"]},
+    "key": {"type": "string", "minLength": 1, "maxLength": 4096, "description": "The sender's, for `sign`; not kept."},
+}
+REPLAY = closed(_REPLAY, optional=tuple(_REPLAY))
+
+_SUMS: Schema = {"accepted": _COUNT, "failed": _COUNT}
+REPLAY_LINE: Schema = {
+    "description": "An event that is refused still; what one request did; and at the end the sums.",
+    "oneOf": [
+        closed({"refused": closed({"id": _TEXT, "eventId": nullable(_TEXT), "reason": _TEXT, "message": _TEXT})}),
+        closed({"progress": closed(_SUMS), "accepted": array(_TEXT)}),
+        closed({"done": {"type": "boolean"}, **_SUMS, "dryRun": {"type": "boolean"}, "error": nullable(_TEXT)}),
+    ],
+}
+
 STATUS = closed(
     {
         "time": _INSTANT,

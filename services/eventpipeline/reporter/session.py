@@ -57,7 +57,7 @@ class SessionEndpoint:
 
     async def _sign_in(self, request: Request) -> Response:
         """Signs in with `{"key"}`. Raises Problem 401, 403, 413 or 422."""
-        key = _key(await _body(request))
+        key = _key(await read_body(request, _MOST_BYTES))
         role = await self._access.role(_with(request, key))
         if role is None:
             raise Problem(403, "this needs the role read")
@@ -74,12 +74,13 @@ def _brings_proof(request: Request) -> bool:
     return COOKIE in request.cookies or "authorization" in request.headers
 
 
-async def _body(request: Request) -> bytes:
+async def read_body(request: Request, most: int) -> bytes:
+    """The body of `request`. Raises Problem 413 where it has more than `most` bytes."""
     body = bytearray()
     async for part in request.stream():
         body += part
-        if len(body) > _MOST_BYTES:
-            raise Problem(413, f"the body has more than {_MOST_BYTES} bytes")
+        if len(body) > most:
+            raise Problem(413, f"the body has more than {most} bytes")
     return bytes(body)
 
 
