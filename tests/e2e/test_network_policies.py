@@ -40,6 +40,7 @@ DATA = """
     collector -> postgres:5432
     reporter -> nats:4222               how far collectors are behind
     reporter -> postgres:5432
+    reporter -> gateway:3000            dead letters that are replayed
     maintain -> postgres:5432           and the backup, which has its labels
     operator -> nats:4222               looks at the streams, and puts them back
     operator -> collector:3001          asks what one waits for that is not ready

@@ -16,7 +16,7 @@ DOCUMENT = openapi(load(BUILT_IN))
 
 def _examples() -> Iterator[tuple[str, str, Any]]:
     for path, operations in DOCUMENT["paths"].items():
-        for status, answer in operations["get"]["responses"].items():
+        for status, answer in operations.get("get", operations.get("post"))["responses"].items():
             for content in answer.get("content", {}).values():
                 if "example" in content and "$ref" in content["schema"]:
                     yield f"{path} {status}", content["schema"]["$ref"], content["example"]

@@ -21,7 +21,8 @@ MODULES = (
 HARMLESS = {
     # Lengths, counts and times.
     "len(text) != 2 * size", "len(found) != size", "len(found) != len(pairs)", "abs(now - int(written)) > tolerance",
-    "len(written) > _MOST_SIGNATURES", "len(found) <= _MOST", "len(body) > _MOST_BYTES", "len(key) > _MOST_IN_COOKIE",
+    "len(written) > _MOST_SIGNATURES", "len(found) <= _MOST", "len(body) > most", "len(body) > _MOST_BYTES",
+    "len(key) > _MOST_IN_COOKIE",
     "len(body) > _LARGE", "len(challenge) <= _MAX_CHALLENGE", "len(token) > _MOST_TOKEN",
     "self._now() - known[0] < _AGE", "self._now() - self._fetched > _FRESH_SECONDS",
     "self._now() - self._fetched <= _FRESH_SECONDS", "self._now() - self._tried < _LEAST_SECONDS",

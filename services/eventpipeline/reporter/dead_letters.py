@@ -26,6 +26,10 @@ from eventpipeline.store.dead_letter_queries import (
 from eventpipeline.store.pool import Pool
 
 
+_OTHER_DOORS = {"replay": "POST", "export": "GET, HEAD"}
+"""What has a route of its own for these methods, and is the id of nothing for others."""
+
+
 class DeadLetterEndpoints:
     def __init__(self, sources: Sequence[Source], pool: Pool) -> None:
         self._vocabulary = Vocabulary.of(sources)
@@ -43,6 +47,8 @@ class DeadLetterEndpoints:
         )
 
     async def one(self, request: Request) -> Response:
+        if allowed := _OTHER_DOORS.get(request.path_params["id"]):
+            raise Problem(405, "Method Not Allowed", headers={"allow": allowed})
         parse(NoQuery, request, self._vocabulary)
         try:
             wanted = UUID(request.path_params["id"])
