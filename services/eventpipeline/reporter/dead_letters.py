@@ -25,7 +25,6 @@ from eventpipeline.store.dead_letter_queries import (
 )  # fmt: skip
 from eventpipeline.store.pool import Pool
 
-
 _OTHER_DOORS = {"replay": "POST", "export": "GET, HEAD"}
 """What has a route of its own for these methods, and is the id of nothing for others."""
 
