@@ -131,6 +131,7 @@ def reporter_request(rng: random.Random) -> Wire:
             ),
             Wire(rng.choice(("GET", "DELETE")), LETTER),
             Wire("GET", b"/dead-letters/export?reason=missing_field&" + _WINDOW),
+            Wire("DELETE", b"/dead-letters?reason=missing_field&eventId=a&" + _WINDOW),
             Wire("POST", b"/dead-letters/replay?source=facebook", (JSON,), _REPLAY),
             Wire("POST", b"/session", (JSON,), json.dumps({"key": rng.choice((READ, OPERATE, STRANGE))}).encode()),
             Wire(rng.choice(("GET", "DELETE")), b"/session"),

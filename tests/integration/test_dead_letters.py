@@ -165,6 +165,10 @@ async def test_the_same_over_http_through_the_gateway_counts_once_and_stops_with
         assert (done["accepted"], len(await letters())) == (1, 40)
         await eventually(lambda: is_reported(total, before + 41), "the mended one")
 
+        assert (await client.delete("/dead-letters")).status_code == 422
+        dropped = await client.delete("/dead-letters", params={"source": "facebook", "reason": "invalid_value"})
+        assert (dropped.json(), await letters()) == ({"dropped": 40}, [])
+
 
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(

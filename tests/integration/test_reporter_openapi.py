@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
-from schemathesis.checks import positive_data_acceptance
+from schemathesis.checks import negative_data_rejection, positive_data_acceptance
 
 from brute_force import random_events
 from eventpipeline.reporter.openapi import openapi
@@ -32,8 +32,18 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @schema.parametrize()
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_the_reporter_keeps_its_document(case: schemathesis.Case[Any], address: str) -> None:
-    excluded = [positive_data_acceptance] if _is_refused_beyond_the_schema(case.query or {}) else []
-    case.call_and_validate(base_url=address, excluded_checks=excluded)
+    is_refused = _is_refused_beyond_the_schema(case.query or {}) or _is_vague(case)
+    excluded = [positive_data_acceptance] if is_refused else []
+    response = case.call(base_url=address)
+    if response.status_code == 413:
+        # It refuses what is wrong as well; schemathesis does not count it among the answers that do.
+        excluded.append(negative_data_rejection)
+    case.validate_response(response, excluded_checks=excluded)
+
+
+def _is_vague(case: schemathesis.Case[Any]) -> bool:
+    """What a schema has no words for: to replay, a key is of the form that `sign` says; to drop, say what."""
+    return case.path == "/dead-letters/replay" or (case.method == "DELETE" and case.path == "/dead-letters")
 
 
 def _is_refused_beyond_the_schema(query: dict[str, Any]) -> bool:

@@ -71,7 +71,7 @@ def create_app(
             Route("/reports/revenue", reports.revenue),
             Route("/reports/demographics", reports.demographics),
             Route("/status", StatusEndpoint(sources, store, stream).status),
-            Route("/dead-letters", dead_letters.list),
+            Route("/dead-letters", dead_letters.several, methods=["GET", "DELETE"]),
             Route("/dead-letters/export", resent.export),
             Route("/dead-letters/replay", resent.replay, methods=["POST"]),
             Route("/dead-letters/{id}", dead_letters.one, methods=["GET", "DELETE"]),

@@ -1,4 +1,4 @@
-"""Dead letters: a page of them, one with what was sent, and dropping one."""
+"""Dead letters: a page of them, one with what was sent, and dropping them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from eventpipeline.problems import Problem
-from eventpipeline.reporter.params import DeadLettersQuery, NoQuery, Vocabulary, parse, write_cursor
+from eventpipeline.reporter.params import DeadLettersQuery, DropQuery, NoQuery, Vocabulary, parse, write_cursor
 from eventpipeline.reporter.responses import json_response
 from eventpipeline.reporter.times import written
 from eventpipeline.sources import Source
 from eventpipeline.store import NotAllowed, reports
 from eventpipeline.store.dead_letter_queries import (
     DeadLetter,
+    DeadLetterFilter,
     DeadLetterPayload,
     drop_dead_letter,
+    drop_dead_letters,
     list_dead_letters,
     show_dead_letter,
 )  # fmt: skip
@@ -34,7 +36,10 @@ class DeadLetterEndpoints:
         self._vocabulary = Vocabulary.of(sources)
         self._pool = pool
 
-    async def list(self, request: Request) -> Response:
+    async def several(self, request: Request) -> Response:
+        return await (self._drop_selected(request) if request.method == "DELETE" else self._list(request))
+
+    async def _list(self, request: Request) -> Response:
         query = parse(DeadLettersQuery, request, self._vocabulary)
         async with reports.snapshot(self._pool) as store:
             # One more than asked for tells whether there is a next page.
@@ -44,6 +49,15 @@ class DeadLetterEndpoints:
         return json_response(
             {"items": [_item(letter) for letter in page], "next": write_cursor(page[-1].position) if more else None}
         )
+
+    async def _drop_selected(self, request: Request) -> Response:
+        query = parse(DropQuery, request, self._vocabulary)
+        if query.selected == DeadLetterFilter() and not query.all:
+            raise Problem(422, "say which to drop, by a parameter such as reason, or all=true")
+        try:
+            return json_response({"dropped": await drop_dead_letters(self._pool, query.selected)})
+        except NotAllowed as error:
+            raise Problem(403, str(error)) from error
 
     async def one(self, request: Request) -> Response:
         if allowed := _OTHER_DOORS.get(request.path_params["id"]):

@@ -113,6 +113,7 @@ SESSION: dict[str, Any] = {"open": False, "role": "read"}
 UNAUTHORIZED = _problem(401, "Unauthorized", "the request does not prove that it may do this")
 FORBIDDEN = _problem(403, "Forbidden", "the reporter's role in the database may not drop dead letters")
 NOT_FOUND = _problem(404, "Not found", "there is no dead letter 0b6c1a52-5f0d-4f0e-9a52-3e8f0c1d2b3a")
+DROPPED = {"dropped": 3}
 CONFLICT = _problem(409, "Conflict", "another replay is under way here; try again when it is done")
 INVALID = _problem(422, "Unprocessable content", "query parameter to: must be later than from") | {
     "errors": [{"loc": ["query", "to"], "msg": "must be later than from", "type": "empty_window"}]

@@ -11,6 +11,7 @@ from eventpipeline.reporter.access import COOKIE
 from eventpipeline.reporter.params import (
     DeadLettersQuery,
     DemographicsQuery,
+    DropQuery,
     EventsQuery,
     Query,
     RevenueQuery,
@@ -78,13 +79,25 @@ def _document(sources: Sequence[Source]) -> Part:
             "/reports/revenue": _report("Revenue and transactions", "revenue", RevenueQuery, vocabulary),
             "/reports/demographics": _report("Who the users are", "demographics", DemographicsQuery, vocabulary),
             "/status": _get("How the pipeline fares", "status", "pipeline", {"200": _json("Status", examples.STATUS)}),
-            "/dead-letters": _get(
-                "The events that were refused, newest first",
-                "listDeadLetters",
-                "pipeline",
-                {"200": _json("DeadLetters", examples.DEAD_LETTERS)},
-                _parameters(DeadLettersQuery, vocabulary),
-            ),
+            "/dead-letters": {
+                **_get(
+                    "The events that were refused, newest first",
+                    "listDeadLetters",
+                    "pipeline",
+                    {"200": _json("DeadLetters", examples.DEAD_LETTERS)},
+                    _parameters(DeadLettersQuery, vocabulary),
+                ),
+                "delete": {
+                    "summary": "Drops those that the parameters mean, for good",
+                    "operationId": "dropDeadLetters",
+                    "tags": ["pipeline"],
+                    "parameters": _parameters(DropQuery, vocabulary),
+                    "responses": {
+                        "200": _json("Dropped", examples.DROPPED),
+                        **{status: _response(name) for status, name in _DROP_FAILURES.items() if status != "404"},
+                    },
+                },
+            },
             "/dead-letters/export": _get(
                 "The events that were refused with their bytes, newest first, a line of JSON each",
                 "exportDeadLetters",
@@ -123,6 +136,7 @@ def _document(sources: Sequence[Source]) -> Part:
                 "Status": schemas.STATUS,
                 "DeadLetters": schemas.DEAD_LETTERS,
                 "DeadLetter": schemas.DEAD_LETTER,
+                "Dropped": schemas.DROPPED,
                 "Replay": schemas.REPLAY,
                 "ReplayLine": schemas.REPLAY_LINE,
                 "Session": schemas.SESSION,

@@ -193,6 +193,10 @@ class DeadLettersQuery(SelectedQuery):
     after: Cursor | None = Field(None, description="Goes on where an earlier answer ended: its `next`.")
 
 
+class DropQuery(SelectedQuery):
+    all: bool = Field(False, description="Drop all, where nothing says which.")
+
+
 class NoQuery(Query):
     pass
 

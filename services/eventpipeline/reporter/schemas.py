@@ -107,6 +107,7 @@ DEAD_LETTERS = closed(
     }
 )
 
+DROPPED = closed({"dropped": _COUNT})
 DEAD_LETTER = closed(
     {
         **_DEAD_LETTER,

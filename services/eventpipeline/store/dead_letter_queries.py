@@ -37,6 +37,15 @@ class DeadLetterFilter:
     funnel_stage: str | None = None
     event_id: str | None = None
 
+    def parameters(self) -> dict[str, Any]:
+        return {
+            "source": self.source,
+            "reason": self.reason,
+            "funnel_stage": self.funnel_stage,
+            "event_id": self.event_id,
+            **self.window.parameters(),
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
@@ -80,11 +89,7 @@ async def list_dead_letters(
 ) -> list[DeadLetter]:
     """At most `limit` dead letters, newest first. Raises StoreUnavailable."""
     parameters = {
-        "source": selected.source,
-        "reason": selected.reason,
-        "funnel_stage": selected.funnel_stage,
-        "event_id": selected.event_id,
-        **selected.window.parameters(),
+        **selected.parameters(),
         "after_time": after.received_at.isoformat() if after else "infinity",
         "after_id": after.id if after else _LAST_ID,
         "limit": limit,
@@ -110,11 +115,19 @@ async def count_dead_letters(connection: Connection, sources: tuple[str, ...]) -
 
 async def drop_dead_letter(pool: Pool, identity: UUID) -> bool:
     """Drops one dead letter; False where there is none of this id. Raises NotAllowed or StoreUnavailable."""
+    return await _dropped(pool, "dead_letters_drop", {"id": identity}) > 0
+
+
+async def drop_dead_letters(pool: Pool, selected: DeadLetterFilter) -> int:
+    """Drops all that are meant, in one transaction, and says how many. Raises NotAllowed or StoreUnavailable."""
+    return await _dropped(pool, "dead_letters_drop_selected", selected.parameters())
+
+
+async def _dropped(pool: Pool, name: str, parameters: dict[str, Any]) -> int:
     async with connection(pool) as opened:
         try:
             async with opened.transaction():
                 await opened.execute("SET TRANSACTION READ WRITE")
-                cursor = await opened.execute(statement("dead_letters_drop"), {"id": identity})
-                return await cursor.fetchone() is not None
+                return (await opened.execute(statement(name), parameters)).rowcount
         except errors.InsufficientPrivilege as error:
             raise NotAllowed("the reporter's role in the database may not drop dead letters") from error

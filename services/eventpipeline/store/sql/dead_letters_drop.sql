@@ -1,2 +1,2 @@
--- Drops one dead letter, and says whether it was there.
-DELETE FROM dead_letters WHERE id = %(id)s::uuid RETURNING id
+-- Drops one dead letter.
+DELETE FROM dead_letters WHERE id = %(id)s::uuid
