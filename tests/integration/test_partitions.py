@@ -52,7 +52,8 @@ async def pool(database: str) -> AsyncIterator[Pool]:
 
 
 async def append(pool: Pool, *events: dict[str, Any]) -> int:
-    async with connection(pool) as one:
+    # Far more than a collector would wait: here dozens share the connections.
+    async with connection(pool, 60.0) as one:
         return (await Appender(built_in("facebook")).append(one, json.dumps(events).encode())).new
 
 

@@ -133,7 +133,7 @@ async def test_folding_changes_no_sum_while_appends_go_on(database: str) -> None
     async with opened(database, size=6) as pool:
 
         async def fold(source: str) -> int:
-            async with connection(pool) as one:
+            async with connection(pool, 60.0) as one:
                 return await rollups.fold(one, built_in(source))
 
         calls: list[Coroutine[Any, Any, Any]] = [append(pool, source, part) for source, part in appending]
