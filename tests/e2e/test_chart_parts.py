@@ -377,7 +377,8 @@ def test_pods_speak_along_the_arrows_only() -> None:
         assert bool(open_to_all) == (name in ("gateway", "reporter")), name
         assert {} not in policy["egress"], name
     assert targets(found, "gateway") == {"nats"}
-    assert targets(found, "collector") == targets(found, "reporter") == {"nats", "postgres"}
+    assert targets(found, "collector") == {"nats", "postgres"}
+    assert targets(found, "reporter") == {"nats", "postgres", "gateway"}, "it replays dead letters through the gateway"
     assert targets(found, "maintain") == {"postgres"}
     assert targets(found, "nats") == targets(found, "postgres") == set()
     operator = {
