@@ -121,7 +121,11 @@ def taken_from(nats_url: str, source: str, prefix: str = "") -> list[Packed]:
 
 async def _taken_from(nats_url: str, source: str, prefix: str) -> list[Packed]:
     stream = Stream(
-        StreamSettings(nats_url=nats_url, stream_prefix=prefix, stream_bytes=2**25, dead_bytes=2**25), "test"
+        # What the gateway made stays as large as it is.
+        StreamSettings(
+            nats_url=nats_url, stream_prefix=prefix, stream_bytes=2**25, dead_bytes=2**25, stream_larger=True
+        ),
+        "test",
     )
     stream.start()
     try:

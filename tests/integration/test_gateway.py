@@ -615,7 +615,7 @@ def test_it_answers_its_probes_while_it_takes_large_bodies(gateway: Gateway) -> 
         with httpx2.Client(base_url=str(gateway.client.base_url), timeout=60.0) as client:
             while not ending.is_set():
                 response = client.post(PATH, content=body, headers={"content-type": "application/json"})
-                assert response.status_code == 202
+                assert response.status_code == 202, response.text
                 sent += 1
         return sent
 
