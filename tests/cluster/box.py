@@ -110,7 +110,10 @@ def end(layout: Layout) -> None:
         f"a process of the box does not end: see `ps -ef` around pid {box and box.pid}",
     )
     _wait(
-        lambda: not Path(f"/sys/class/net/{HOST_LINK}").exists(), 10, f"the network link {HOST_LINK} does not go away"
+        lambda: not Path(f"/sys/class/net/{HOST_LINK}").exists(),
+        10,
+        f"the network link {HOST_LINK} does not go away; a node of another cache folder may have it: run "
+        "`python -m cluster down` with the XDG_CACHE_HOME that it was started with",
     )
     for folder in _cgroup_folders():
         _remove_cgroup(folder)
