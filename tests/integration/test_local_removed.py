@@ -21,8 +21,25 @@ BOTH, ONLY_FACEBOOK = ("facebook", "tiktok"), ("facebook",)
 FACEBOOK, TIKTOK = [facebook(number) for number in range(3)], [tiktok(number) for number in range(5)]
 
 
-def pipeline(sources: tuple[str, ...]) -> EventPipeline:
-    spec = {"sources": [{"name": name} for name in sources], "stream": {"nats": {"storage": "256Mi"}}}
+SHOP = {
+    "name": "shop",
+    "declaration": {
+        "eventTypes": {"bottom": ["order.paid"]},
+        "schema": {
+            "bottom": {
+                "type": "object",
+                "required": ["customer"],
+                "properties": {"customer": {"type": "string", "minLength": 1, "maxLength": 64}},
+            }
+        },
+        "user": "/customer",
+    },
+}
+
+
+def pipeline(sources: tuple[str, ...], *declared: dict[str, Any]) -> EventPipeline:
+    built_in = [{"name": name} for name in sources]
+    spec = {"sources": [*built_in, *declared], "stream": {"nats": {"storage": "256Mi"}}}
     return EventPipeline.model_validate(
         {"apiVersion": "eventpipeline.dev/v1alpha1", "kind": "EventPipeline", "metadata": {"name": "t"}, "spec": spec}
     )
@@ -92,7 +109,7 @@ async def test_a_source_whose_declaration_is_gone_too_is_left_until_it_comes_bac
         return [event.detail for event in told if event.kind == "note" and event.name == "shop"]
 
     async with (
-        running(pipeline(ONLY_FACEBOOK), options) as run,
+        running(pipeline(ONLY_FACEBOOK, SHOP), options) as run,
         streaming(run.nats_url, "", **limits(run)) as stream,
     ):
         await publish(stream, FACEBOOK, source="shop")
