@@ -18,6 +18,7 @@ from pathlib import Path
 
 from eventpipeline.local import nats, postgres
 from eventpipeline.local.program import Program
+from eventpipeline.users import PASSWORDS_FILE, passwords_file
 
 _READY_SECONDS = 30.0
 
@@ -70,6 +71,25 @@ def nats_server(
     )
     with running_program(program):
         yield f"nats://127.0.0.1:{port}"
+
+
+@contextmanager
+def nats_of_a_cluster(folder: Path, passwords: Mapping[str, str], name: str = "marketing-nats-0") -> Iterator[str]:
+    """A nats-server with the users of the chart; `passwords` of their logins can be changed. Yields its host and port.
+
+    They stand in `nats-passwords.conf` in `folder`, which the server reads again when it is asked to.
+    """
+    users = Path(__file__).parents[1] / "charts" / "eventpipeline" / "nats-users.conf"
+    (folder / users.name).write_text(users.read_text())
+    (folder / PASSWORDS_FILE).write_text(passwords_file(passwords))
+    port, monitor_port = free_port(), free_port()
+    program = nats.server(
+        folder / "nats", port=port, monitor_port=monitor_port, max_file_bytes=2**30, log=folder / "nats.log"
+    )
+    config = folder / "nats" / "nats.conf"
+    config.write_text(f'server_name: {name}\n{config.read_text()}\ninclude "../{users.name}"\n')
+    with running_program(program):
+        yield f"127.0.0.1:{port}"
 
 
 @contextmanager

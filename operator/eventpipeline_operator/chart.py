@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from eventpipeline import plan as planning
-from eventpipeline import users
 from eventpipeline.authentication import KeyRef
 from eventpipeline.plan import COLLECTOR_PORT, GATEWAY_PORT, NATS_PORT, POSTGRES_PORT, Addresses, Plan, Workload
 from eventpipeline.settings import MIB, MaintainSettings
@@ -19,6 +18,7 @@ from eventpipeline.spec import EventPipeline, ExternalTls, ResourceList, Resourc
 from eventpipeline_operator import values as v
 from eventpipeline_operator.auth import (
     NATS_PASSWORDS,
+    NATS_USERS,
     NO_HASHES,
     OWNER_PASSWORD,
     OWNER_ROLE,
@@ -92,11 +92,10 @@ def addresses(pipeline: EventPipeline) -> Addresses:
             database_tls_dir=database_tls,
             gateway_url=gateway,
         )
-    owner, *services = (
-        f"nats://{user}:$(NATS_PASSWORD)@$(PIPELINE)-nats:{NATS_PORT}" for user in (users.OWNER, *NATS_PASSWORDS)
-    )
-    by_service = dict(zip(NATS_PASSWORDS, services, strict=True))
-    return Addresses(owner, store, by_service, reader, database_tls_dir=database_tls, gateway_url=gateway)
+    # Each has a user of its own, whose login and password stand in variables of the same names.
+    nats = f"nats://$(NATS_USER):$(NATS_PASSWORD)@$(PIPELINE)-nats:{NATS_PORT}"
+    by_service = dict.fromkeys(NATS_PASSWORDS, nats)
+    return Addresses(nats, store, by_service, reader, database_tls_dir=database_tls, gateway_url=gateway)
 
 
 def stream_prefix(pipeline: EventPipeline, namespace: str) -> str:
@@ -236,7 +235,10 @@ def _notes(**hashes: str) -> v.Annotations:
 def _nats_secret(pipeline: EventPipeline, service: str) -> tuple[v.SecretVariable, ...]:
     external = pipeline.spec.stream.external
     if not external:
-        return (v.SecretVariable(name="NATS_PASSWORD", key=NATS_PASSWORDS[service]),)
+        return (
+            v.SecretVariable(name="NATS_USER", key=NATS_USERS[service]),
+            v.SecretVariable(name="NATS_PASSWORD", key=NATS_PASSWORDS[service]),
+        )
     reference = external.credentials_secret_ref
     return (_variable("EXTERNAL_NATS_URL", reference.name, reference.key),) if reference else ()
 

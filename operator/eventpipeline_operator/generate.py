@@ -35,8 +35,10 @@ def _values_schema() -> str:
     return json.dumps(values.values_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
-def _nats_users() -> str:
-    return "# Generated from services/eventpipeline/users.py.\n" + users.users_file()
+def _nats_users(content: str) -> str:
+    return (
+        "# Generated from services/eventpipeline/users.py by `python -m eventpipeline_operator.generate`.\n" + content
+    )
 
 
 def generated() -> dict[Path, Callable[[], str]]:
@@ -46,7 +48,8 @@ def generated() -> dict[Path, Callable[[], str]]:
         Path("crds") / name: _crd,
         Path("charts/eventpipeline-operator/templates/crds") / name: _crd,
         Path("charts/eventpipeline/values.schema.json"): _values_schema,
-        Path("charts/eventpipeline/nats-users.conf"): _nats_users,
+        Path("charts/eventpipeline/nats-users.conf"): lambda: _nats_users(users.rotating_users_file()),
+        Path("compose/nats-users.conf"): lambda: _nats_users(users.users_file()),
     }
 
 

@@ -6,13 +6,16 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from eventpipeline.plan import REPORTER_PORT
+from eventpipeline import users
+from eventpipeline.plan import NATS_PORT, REPORTER_PORT
 from eventpipeline.spec import EventPipeline
+from eventpipeline_operator.auth import NATS_PASSWORD, NATS_USER, nats_logins
 from eventpipeline_operator.cluster import Cluster
 from eventpipeline_operator.objects import CLAIM, EVENT, PIPELINE_LABEL, POD, Key, Kind, Object
 from eventpipeline_operator.observe import Objects, Seen, WorkloadSeen, is_ready, workloads_seen
 from eventpipeline_operator.planned import Planned
 from eventpipeline_operator.probe import Probe
+from eventpipeline_operator.reload import teach
 from eventpipeline_operator.secret import Credentials
 from eventpipeline_operator.streams import Streams, StreamsSeen
 
@@ -78,6 +81,17 @@ class Looking:
             return {}
         host = f"{pipeline.metadata.name}-reporter.{pipeline.metadata.namespace}.svc"
         return await self.probe.dead_letters(f"http://{host}:{REPORTER_PORT}")
+
+    async def teach_nats(self, pipeline: EventPipeline, secrets: Credentials) -> str | None:
+        """Has the servers of a managed NATS learn the passwords that are in the Secret; says who has not, or None."""
+        managed, auth = pipeline.spec.stream.managed, secrets.auth
+        assert managed
+        name = f"{pipeline.metadata.name}-nats"
+        host = f"{name}-headless.{pipeline.metadata.namespace}.svc:{NATS_PORT}"
+        servers = {f"{name}-{ordinal}": f"{name}-{ordinal}.{host}" for ordinal in range(managed.replicas)}
+        system = users.system_login(auth[NATS_USER]), auth[NATS_PASSWORD]
+        _, others = nats_logins(auth)
+        return await teach(servers, system, others)
 
     async def forget(self, uid: str) -> None:
         await self.open_streams.close(uid)

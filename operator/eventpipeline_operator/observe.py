@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from eventpipeline.spec import Monitoring
 from eventpipeline_operator.objects import (
@@ -60,6 +61,13 @@ class SourceSeen:
 
 
 @dataclass(frozen=True)
+class RotationWaits:
+    of: Literal["database", "nats"]
+    learning: str | None = None
+    """Which servers of NATS do not know the new passwords yet; None where the rotation has not begun."""
+
+
+@dataclass(frozen=True)
 class Seen:
     """A pipeline in the cluster. Workloads by their name within it: `gateway`, `facebook-collector`, `nats` …"""
 
@@ -73,8 +81,8 @@ class Seen:
     """Why partitions are not made and retention is not applied, if so."""
     unmonitored: Trouble | None = None
     """What `spec.monitoring` asks for and the cluster does not know, if so."""
-    rotation_waits: bool = False
-    """Whether a rotation of the database's password was asked for and has not begun."""
+    rotation_waits: RotationWaits | None = None
+    """A rotation of passwords that was asked for and is not done."""
     growing: Mapping[str, str] = field(default_factory=dict)
     """The claims whose volumes are smaller than they should be, by name, and the size that they have."""
     failure: Trouble | None = None

@@ -117,11 +117,19 @@ def refused_sources(names: Iterable[str], gateway: WorkloadSeen | None, taken: I
     return frozenset(names).difference(taken) if gateway and gateway.settled else frozenset()
 
 
-def may_rotate(workloads: Mapping[str, WorkloadSeen]) -> bool:
+def may_rotate_database(workloads: Mapping[str, WorkloadSeen]) -> bool:
     """Whether everything that logs in to Postgres has the present password, which stays valid for one rotation."""
-    users = {name: seen for name, seen in workloads.items() if name.endswith("-collector") or name == "reporter"}
-    postgres = workloads.get("postgres")
-    return postgres is not None and bool(users) and all(seen.settled for seen in (postgres, *users.values()))
+    return _settled("postgres", {name: seen for name, seen in workloads.items() if name not in ("gateway", "nats")})
+
+
+def may_rotate_nats(workloads: Mapping[str, WorkloadSeen]) -> bool:
+    """The same of NATS."""
+    return _settled("nats", {name: seen for name, seen in workloads.items() if name != "postgres"})
+
+
+def _settled(server: str, workloads: Mapping[str, WorkloadSeen]) -> bool:
+    users = workloads.keys() - {server}
+    return server in workloads and bool(users) and all(seen.settled for seen in workloads.values())
 
 
 def droppable(plans: Planned, streams: Mapping[str, int], collecting: Container[str | None]) -> tuple[str, ...]:

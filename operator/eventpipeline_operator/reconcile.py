@@ -20,7 +20,7 @@ from eventpipeline_operator import status as statuses
 from eventpipeline_operator.carry import still_to_grow, within_volumes
 from eventpipeline_operator.cluster import Cluster, Versions
 from eventpipeline_operator.converge import Changes, converge, grow_claims, live_objects
-from eventpipeline_operator.edits import Drained, Rotation, drain, rotate_if_asked
+from eventpipeline_operator.draining import Drained, drain
 from eventpipeline_operator.errors import Gone, InvalidResource, Refused, Unavailable
 from eventpipeline_operator.look import Looking
 from eventpipeline_operator.metrics import OperatorMetrics
@@ -35,6 +35,7 @@ from eventpipeline_operator.observe import (
     workloads_seen,
 )
 from eventpipeline_operator.planned import Planned, declared_live, planned, removed_sources
+from eventpipeline_operator.rotation import Rotation, rotate_if_asked
 from eventpipeline_operator.secret import Credentials, credentials
 from eventpipeline_operator.streams import StreamsSeen
 from eventpipeline_operator.triggers import Result, Target
@@ -91,7 +92,7 @@ class Reconciler:
         await self._write(body, status)
         if seen.failure:
             return Result(again_after=_WHILE_REFUSED)
-        pending = drained.left or seen.rotation_waits or bool(plans.draining)
+        pending = drained.left or seen.rotation_waits is not None or bool(plans.draining)
         return Result(again_after=_again(status, pending=pending, now=datetime.now(UTC)))
 
     async def _converge(self, pipeline: EventPipeline, body: Object) -> tuple[Seen, Drained]:
@@ -172,8 +173,8 @@ class Reconciler:
         for source in drained.dropped:
             message = f"source {source} was removed and everything of it is stored: dropped its stream"
             await self.cluster.emit(body, "Normal", "SourceDrained", message)
-        if rotation.made:
-            await self.cluster.emit(body, "Normal", "PasswordRotated", rotation.made)
+        for message in rotation.made:
+            await self.cluster.emit(body, "Normal", "PasswordRotated", message)
 
 
 def _listed(keys: Sequence[Key]) -> str:

@@ -1,9 +1,4 @@
-"""The secrets of a pipeline: its own, made once and changed only by a rotation, and those that the resource names.
-
-A rotation is asked for with the annotation ROTATE on the resource: whoever may edit a pipeline may do so, it can stand
-in a file under version control, and asking twice with one value rotates once. The Secret says for which value it was
-rotated last. Deleting the Secret would be no rotation: the passwords of what runs would be lost.
-"""
+"""The secrets of a pipeline: its own, made once and changed only by a rotation, and those that the resource names."""
 
 from __future__ import annotations
 
@@ -20,21 +15,25 @@ from eventpipeline_operator import certificates
 from eventpipeline_operator.auth import (
     LATER_KEYS,
     NATS_PASSWORD,
+    NATS_USER,
     REQUIRED_KEYS,
     USER,
     SecretHashes,
     completed,
+    fault,
     hashes,
     new_auth,
-    rotated,
 )
 from eventpipeline_operator.certificates import Files
 from eventpipeline_operator.cluster import Cluster
 from eventpipeline_operator.errors import Refused, Unavailable
 from eventpipeline_operator.objects import PIPELINE, SECRET, Key, Object, is_owned, labels_of, owner_reference
 
-ROTATE = "eventpipeline.dev/rotate-database-password"
-_ROTATED = "eventpipeline.dev/database-password-rotated"
+ROTATE_DATABASE, ROTATED = "eventpipeline.dev/rotate-database-password", "eventpipeline.dev/database-password-rotated"
+ROTATE_NATS, NATS_ROTATED = "eventpipeline.dev/rotate-nats-password", "eventpipeline.dev/nats-password-rotated"
+"""Annotations: of the resource, what is asked for; of the Secret, for which value it was done last."""
+NATS_ROTATING = "eventpipeline.dev/nats-password-rotating"
+"""Of the Secret: for which value the servers of NATS are learning new passwords."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +48,8 @@ class Credentials:
     store_tls: Files = field(default_factory=dict, repr=False)
     version: str | None = None
     """The resourceVersion of the pipeline's own Secret."""
-    rotated_for: str | None = None
-    """The value of ROTATE for which it was rotated last, or made."""
-
-    def asked_to_rotate(self, pipeline: EventPipeline) -> bool:
-        """Whether the resource asks for a rotation that has not been made yet."""
-        asked = asked_rotation(pipeline)
-        return asked is not None and self.version is not None and asked != self.rotated_for
+    notes: Mapping[str, str] = field(default_factory=dict)
+    """Its annotations."""
 
     @property
     def hashes(self) -> SecretHashes:
@@ -69,6 +63,7 @@ class Credentials:
         suffix = f".{pipeline.metadata.namespace}.svc"
         return {
             "$(PIPELINE)-nats": f"{pipeline.metadata.name}-nats{suffix}",
+            "$(NATS_USER)": self.auth.get(NATS_USER, ""),
             "$(NATS_PASSWORD)": self.auth.get(NATS_PASSWORD, ""),
             "$(EXTERNAL_NATS_URL)": self.nats_url or "",
             "$$": "$",
@@ -97,10 +92,6 @@ def secret_name(pipeline: EventPipeline) -> str:
     return f"{pipeline.metadata.name}-auth"
 
 
-def asked_rotation(pipeline: EventPipeline) -> str | None:
-    return (pipeline.metadata.annotations or {}).get(ROTATE)
-
-
 async def credentials(cluster: Cluster, pipeline: EventPipeline, *, write: bool) -> Credentials:
     """Reads the secrets of `pipeline`, and makes its own where it is missing and `write` is set.
 
@@ -122,6 +113,8 @@ async def credentials(cluster: Cluster, pipeline: EventPipeline, *, write: bool)
         auth = completed(auth)
         version = {"resourceVersion": found["metadata"]["resourceVersion"]}
         found = await cluster.merge(key, {"metadata": version, "data": _encoded(auth)})
+    if found and (wrong := fault(completed(auth))):
+        raise Refused(f"{key}: {wrong}; put it back. {_UNTOUCHED}", "SecretInvalid")
     nats, store = pipeline.spec.stream.external, pipeline.spec.store.external
     reference = nats.credentials_secret_ref if nats else None
     metadata = found["metadata"] if found else {}
@@ -133,7 +126,7 @@ async def credentials(cluster: Cluster, pipeline: EventPipeline, *, write: bool)
     return Credentials(
         auth,
         version=metadata.get("resourceVersion"),
-        rotated_for=metadata.get("annotations", {}).get(_ROTATED),
+        notes=metadata.get("annotations", {}),
         nats_url=await _external(cluster, key.namespace, reference, _NATS) if reference else None,
         database_url=await _external(cluster, key.namespace, store.url_secret_ref, _POSTGRES) if store else None,
         nats_tls=await _certificates(cluster, key.namespace, "stream", nats.tls) if nats and nats.tls else {},
@@ -141,16 +134,21 @@ async def credentials(cluster: Cluster, pipeline: EventPipeline, *, write: bool)
     )
 
 
-async def rotate(cluster: Cluster, pipeline: EventPipeline, present: Credentials) -> Credentials:
-    """Has the services log in to Postgres as the other role, with a new password, from their next start on.
+async def written(
+    cluster: Cluster,
+    pipeline: EventPipeline,
+    present: Credentials,
+    auth: Mapping[str, str],
+    notes: Mapping[str, str | None],
+) -> Credentials:
+    """Writes `auth` and `notes`, annotations, of which one that is None is taken away.
 
-    The present password stays valid until the next rotation. Raises Conflict where somebody has changed the Secret.
+    Raises Conflict where somebody has changed the Secret since it was read.
     """
     key = Key(SECRET, pipeline.metadata.namespace or "", secret_name(pipeline))
-    auth, asked = rotated(present.auth), asked_rotation(pipeline)
-    metadata = {"resourceVersion": present.version, "annotations": {_ROTATED: asked}}
-    after = await cluster.merge(key, {"metadata": metadata, "data": _encoded(auth)})
-    return replace(present, auth=auth, version=after["metadata"]["resourceVersion"], rotated_for=asked)
+    metadata = {"resourceVersion": present.version, "annotations": dict(notes)}
+    after = (await cluster.merge(key, {"metadata": metadata, "data": _encoded(auth)}))["metadata"]
+    return replace(present, auth=auth, version=after["resourceVersion"], notes=after.get("annotations", {}))
 
 
 def login_role(present: Credentials) -> str:
@@ -159,13 +157,16 @@ def login_role(present: Credentials) -> str:
 
 
 def _new(pipeline: EventPipeline, key: Key) -> Object:
-    asked = asked_rotation(pipeline)
-    notes: Object = {"annotations": {_ROTATED: asked}} if asked else {}
+    asked = pipeline.metadata.annotations or {}
+    # What is new needs no rotation.
+    done = {ROTATED: asked.get(ROTATE_DATABASE), NATS_ROTATED: asked.get(ROTATE_NATS)}
+    notes = {note: value for note, value in done.items() if value is not None}
     return {
         "apiVersion": SECRET.api_version,
         "kind": SECRET.kind,
         "metadata": {
-            "name": key.name, "namespace": key.namespace, "labels": labels_of(pipeline.metadata.name), **notes,
+            "name": key.name, "namespace": key.namespace, "labels": labels_of(pipeline.metadata.name),
+            "annotations": notes,
         },
         "type": "Opaque",
         "data": _encoded(new_auth()),

@@ -21,7 +21,7 @@ from eventpipeline.spec import (
     Ingress,
     SourceStatus,
 )
-from eventpipeline_operator.observe import Seen, Trouble, WorkloadSeen
+from eventpipeline_operator.observe import RotationWaits, Seen, Trouble, WorkloadSeen
 
 PARTS = ("StreamReady", "StoreReady", "GatewayReady", "CollectorsReady", "ReporterReady")
 PASSING = ("Missing", "Starting", "PartlyReady", "RollingOut")
@@ -228,11 +228,13 @@ def _notices(pipeline: EventPipeline, seen: Seen) -> Iterable[Condition]:
     if seen.unmonitored and not (pipeline.spec.paused or seen.failure):
         yield _condition("MonitoringMissing", "True", seen.unmonitored.reason, seen.unmonitored.message)
     if seen.rotation_waits:
-        yield _rotation(pipeline)
+        yield _rotation(pipeline, seen.rotation_waits)
 
 
-def _rotation(pipeline: EventPipeline) -> Condition:
+def _rotation(pipeline: EventPipeline, waits: RotationWaits) -> Condition:
     kind = "PasswordRotationWaits"
+    if waits.of == "nats":
+        return _rotation_of_nats(kind, pipeline, waits)
     if store := pipeline.spec.store.external:
         return _condition(
             kind, "True", "ExternalDatabase",
@@ -243,6 +245,28 @@ def _rotation(pipeline: EventPipeline) -> Condition:
         kind, "True", "RolloutUnderWay",
         "The database's password is rotated once Postgres, every collector and the reporter are ready and run the "
         "newest version: until then some of them need the present one.",
+    )  # fmt: skip
+
+
+def _rotation_of_nats(kind: str, pipeline: EventPipeline, waits: RotationWaits) -> Condition:
+    if external := pipeline.spec.stream.external:
+        reference = external.credentials_secret_ref
+        where = f" and in Secret {reference.name}" if reference else ", and name a Secret in credentialsSecretRef"
+        return _condition(
+            kind, "True", "ExternalNats",
+            f"NATS is somebody else's: change the password there{where}, and the services follow within a minute. Then "
+            "take the annotation away.",
+        )  # fmt: skip
+    if waits.learning:
+        return _condition(
+            kind, "True", "ServersLearn",
+            "The servers of NATS are learning the new passwords, for which the kubelet takes about a minute; until "
+            f"then the services go on with the present ones. {waits.learning}.",
+        )  # fmt: skip
+    return _condition(
+        kind, "True", "RolloutUnderWay",
+        "The passwords of NATS are rotated once NATS, the gateway, every collector and the reporter are ready and run "
+        "the newest version: until then some of them need the former ones.",
     )  # fmt: skip
 
 

@@ -18,7 +18,8 @@ from nats.js.errors import NotFoundError
 from prometheus_client import CollectorRegistry
 
 from apiserver import api_server, install_crd
-from eventpipeline_operator.auth import LATER_KEYS
+from eventpipeline_operator import auth, look
+from eventpipeline_operator.auth import LATER_KEYS, nats_logins
 from eventpipeline_operator.cluster import Cluster
 from eventpipeline_operator.look import Looking
 from eventpipeline_operator.metrics import OperatorMetrics
@@ -41,11 +42,12 @@ from eventpipeline_operator.objects import (
 )
 from eventpipeline_operator.probe import Probe
 from eventpipeline_operator.reconcile import Reconciler
-from eventpipeline_operator.secret import ROTATE
+from eventpipeline_operator.reload import Passwords, teach
+from eventpipeline_operator.secret import ROTATE_DATABASE, ROTATE_NATS
 from eventpipeline_operator.streams import Streams
 from eventpipeline_operator.triggers import Result, Target
 from operator_rendering import TinyRenderer, stateful_set
-from servers import nats_server
+from servers import nats_of_a_cluster, nats_server
 from tls_servers import Authority, files
 
 SERVICE = Kind("v1", "Service")
@@ -547,8 +549,8 @@ async def test_the_secret_is_made_once_and_owned_only_under_delete(world: World)
     assert "ownerReferences" not in kept["metadata"]
 
 
-async def rotate(world: World, value: str) -> None:
-    await world.merge(PIPELINE, "marketing", {"metadata": {"annotations": {ROTATE: value}}})
+async def rotate(world: World, value: str, annotation: str = ROTATE_DATABASE) -> None:
+    await world.merge(PIPELINE, "marketing", {"metadata": {"annotations": {annotation: value}}})
     await world.reconcile()
 
 
@@ -575,6 +577,9 @@ async def test_a_secret_of_an_earlier_release_gets_what_it_lacks_and_keeps_what_
     added = found.keys() - earlier.keys()
     assert added == set(LATER_KEYS)
     assert len({found[name] for name in added}) == len(added)
+    assert found["nats-route-password"] == "n", "the servers of before are still among those of the cluster"
+    assert (found["nats-user"], found["nats-gateway-user"]) == ("eventpipeline", "gateway")
+    assert auth.fault(found) is None
     await world.reconcile()
     again = {name: base64.b64decode(value).decode() for name, value in (await passwords(world)).items()}
     assert again == found
@@ -635,10 +640,11 @@ async def test_a_password_is_rotated_once_a_value_and_only_when_what_runs_has_th
 
 async def test_a_pipeline_that_comes_with_the_annotation_is_not_rotated_at_its_start(world: World) -> None:
     world.renderer.change = with_postgres
+    asked = {ROTATE_DATABASE: "1", ROTATE_NATS: "1"}
     await world.cluster.apply(
         {
             "apiVersion": PIPELINE.api_version, "kind": PIPELINE.kind, "spec": {},
-            "metadata": {"name": "marketing", "namespace": world.namespace, "annotations": {ROTATE: "1"}},
+            "metadata": {"name": "marketing", "namespace": world.namespace, "annotations": asked},
         }
     )  # fmt: skip
     await world.reconcile()
@@ -647,6 +653,64 @@ async def test_a_pipeline_that_comes_with_the_annotation_is_not_rotated_at_its_s
     await world.reconcile()
     assert await passwords(world) == first
     assert await world.condition("PasswordRotationWaits") == {}
+
+
+async def test_the_passwords_of_nats_are_rotated_when_its_servers_have_learnt_them(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is a real one; the test does what the kubelet does, and knows where the server's name leads."""
+    await world.write({})
+    await world.reconcile()
+    first = await contents(world)
+    in_use, others = nats_logins(first)
+    with nats_of_a_cluster(tmp_path, in_use | others) as place:
+
+        async def teach_it(servers: Mapping[str, str], system: tuple[str, str], wanted: Passwords) -> str | None:
+            (name,) = servers
+            assert servers == {name: f"marketing-nats-0.marketing-nats-headless.{world.namespace}.svc:4222"}
+            return await teach({name: place}, system, wanted)
+
+        monkeypatch.setattr(look, "teach", teach_it)
+        await rotate(world, "1", ROTATE_NATS)
+        assert await contents(world) == first, "nothing is ready yet"
+        assert (await world.condition("PasswordRotationWaits"))["reason"] == "RolloutUnderWay"
+        await rolled_out(world, "gateway", "facebook-collector", "tiktok-collector", "reporter")
+        await rolled_out(world, "nats", kind=STATEFUL_SET)
+        await world.reconcile()
+        second = await contents(world)
+        assert {name for name in first if first[name] != second[name]} == {"nats-passwords.conf"}
+        waits = await world.condition("PasswordRotationWaits")
+        assert (waits["reason"], await world.events("PasswordRotated")) == ("ServersLearn", [])
+        assert "marketing-nats-0 does not know them yet" in waits["message"]
+        await world.reconcile()
+        assert await contents(world) == second, "they are made once"
+
+        (tmp_path / "nats-passwords.conf").write_text(second["nats-passwords.conf"])
+        await world.reconcile()
+        third = await contents(world)
+        assert third["nats-passwords.conf"] == second["nats-passwords.conf"]
+        assert (third["nats-user"], third["nats-gateway-user"]) == ("eventpipeline_b", "gateway_b")
+        assert third["postgres-password"] == first["postgres-password"]
+        assert await world.condition("PasswordRotationWaits") == {}
+        (said,) = await world.events("PasswordRotated")
+        assert "gateway_b" in said
+        assert not [password for name, password in third.items() if name.endswith("password") and password in said]
+        at_rest = await world.versions()
+        await world.reconcile()
+        assert await world.versions() == at_rest
+
+
+async def contents(world: World) -> dict[str, str]:
+    return {name: base64.b64decode(value).decode() for name, value in (await passwords(world)).items()}
+
+
+async def test_a_rotation_of_somebody_elses_nats_is_said_to_be_theirs(world: World) -> None:
+    await world.write({"stream": {"external": {"url": "nats://h:4222"}}})
+    await world.reconcile()
+    await rotate(world, "1", ROTATE_NATS)
+    waits = await world.condition("PasswordRotationWaits")
+    assert waits["reason"] == "ExternalNats"
+    assert "credentialsSecretRef" in waits["message"]
 
 
 async def test_a_rotation_of_somebody_elses_database_is_said_to_be_theirs(world: World) -> None:

@@ -20,7 +20,7 @@ def test_installed_by_hand_it_takes_events_and_reports_them(cluster: Cluster, na
     with pytest.raises(CommandError, match="existingSecret is required") as refused:
         cluster.helm("install", "shop", CHART, namespace=namespace)
     make_secret, flag = re.findall(
-        r"(kubectl -n \S+ create secret .*|--set auth\.existingSecret=\S+)", str(refused.value)
+        r"(new\(\) .*kubectl -n \S+ create secret .*|--set auth\.existingSecret=\S+)", str(refused.value)
     )
     subprocess.run(["/bin/sh", "-c", make_secret], env=cluster.environ(), check=True, capture_output=True)
 

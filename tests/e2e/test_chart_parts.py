@@ -23,7 +23,10 @@ from eventpipeline_operator.values import Values
 
 every_variant = pytest.mark.parametrize("variant", charts.VARIANTS)
 SECRETS = {
-    ("marketing-auth", "nats-password"): "nats-pw",
+    ("marketing-auth", "nats-route-password"): "route-pw",
+    ("marketing-auth", "nats-gateway-user"): "gateway_b",
+    ("marketing-auth", "nats-collector-user"): "collector",
+    ("marketing-auth", "nats-reporter-user"): "reporter_b",
     ("marketing-auth", "nats-gateway-password"): "gateway-pw",
     ("marketing-auth", "nats-collector-password"): "collector-pw",
     ("marketing-auth", "nats-reporter-password"): "reporter-pw",
@@ -158,9 +161,9 @@ def test_certificates_are_files_of_what_connects_and_of_nothing_else() -> None:
 
 def test_each_service_knows_its_own_passwords_only() -> None:
     own = {
-        "gateway": {"gateway-pw"},
-        "facebook-collector": {"collector-pw", "store-pw", "eventpipeline_b"},
-        "reporter": {"reporter-pw", "reading-pw", "eventpipeline_b"},
+        "gateway": {"gateway_b", "gateway-pw"},
+        "facebook-collector": {"collector", "collector-pw", "store-pw", "eventpipeline_b"},
+        "reporter": {"reporter_b", "reporter-pw", "reading-pw", "eventpipeline_b"},
     }
     for workload, wanted in own.items():
         (container,) = (
@@ -175,7 +178,8 @@ def test_each_service_knows_its_own_passwords_only() -> None:
         assert found == wanted
         user, prefix = (environment(dict(container))[name] for name in ("NATS_URL", "NATS_INBOX_PREFIX"))
         name = workload.removeprefix("facebook-")
-        assert user == f"nats://{name}:{name}-pw@marketing-nats:4222"
+        login = SECRETS["marketing-auth", f"nats-{name}-user"]
+        assert user == f"nats://{login}:{name}-pw@marketing-nats:4222"
         assert prefix == f"_INBOX_{name}"
     store = of("minimal", "reporter", "reporter")["DATABASE_URL"]
     assert store == "postgresql://eventpipeline_b_reporter:reading-pw@marketing-postgres:5432/eventpipeline"
@@ -414,6 +418,38 @@ def test_a_new_password_replaces_the_pods_that_use_it_and_no_others() -> None:
     old, new = (annotations(charts.values({}, hashes=auth.hashes(content))) for content in (before, after))
     changed = {name.removeprefix(f"{charts.NAME}-") for name in old if old[name] != new[name]}
     assert changed == {"facebook-collector", "tiktok-collector", "reporter", "postgres"}
+
+
+def test_the_servers_of_nats_learn_passwords_without_being_replaced() -> None:
+    before = auth.new_auth()
+    renewed = auth.nats_renewed(before)
+    assert renewed | {auth.NATS_FILE: ""} == before | {auth.NATS_FILE: ""}
+    assert auth.nats_logins(renewed)[0] == auth.nats_logins(before)[0], "what is in use stays as it is"
+    after = auth.nats_switched(renewed)
+    assert after[auth.NATS_FILE] == renewed[auth.NATS_FILE]
+    assert auth.nats_logins(after) == auth.nats_logins(renewed)[::-1]
+    assert (after["nats-user"], after["nats-gateway-user"]) == ("eventpipeline_b", "gateway_b")
+    assert auth.nats_switched(auth.nats_renewed(after))["nats-gateway-user"] == "gateway"
+    assert all(auth.fault(content) is None for content in (before, renewed, after))
+    old, between, new = (
+        annotations(charts.values({}, hashes=auth.hashes(content))) for content in (before, renewed, after)
+    )
+    assert old == between
+    changed = {name.removeprefix(f"{charts.NAME}-") for name in old if old[name] != new[name]}
+    assert changed == {"gateway", "facebook-collector", "tiktok-collector", "reporter"}
+
+
+def test_a_secret_that_somebody_has_spoiled_is_named_without_a_password() -> None:
+    good = auth.new_auth()
+    for key, value, text in (
+        ("nats-gateway-password", "changed", "nats-gateway-password is not what nats-passwords.conf has for gateway"),
+        ("nats-reporter-user", "stranger", "nats-reporter-user is not reporter or reporter_b"),
+        ("nats-passwords.conf", 'GATEWAY_PASSWORD: "x"', "nats-passwords.conf has no password of eventpipeline, "),
+    ):
+        found = auth.fault(good | {key: value})
+        assert found
+        assert text in found
+        assert not [password for name, password in good.items() if name.endswith("password") and password in found]
 
 
 def test_a_changed_configuration_replaces_its_server() -> None:

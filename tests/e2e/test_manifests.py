@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -70,41 +72,94 @@ async def test_each_pipeline_becomes_ready_and_counts_its_own_events(
         assert all(posted.values())
 
 
-async def test_production_survives_the_loss_of_a_nats_server(operator: Cluster) -> None:
+@pytest.fixture(scope="module")
+def production(operator: Cluster) -> Iterator[Pipeline]:
+    """Three NATS servers, closed to whoever has no key; with the key of a reader."""
     read, operate = new_key(), new_key()
-    with installed(operator, [FOLDER / PRODUCTION], SMALLER) as (made,):
-        pipeline = replace(made, reader_key=read)
+    with installed(operator, [FOLDER / PRODUCTION], SMALLER) as (pipeline,):
         hashes = {"read": hashed(read), "operate": hashed(operate)}
         metadata = {"name": "marketing-readers", "namespace": pipeline.namespace}
         operator.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": hashes})
         print(f"{PRODUCTION}: Ready after {_until_all_ready([pipeline]):.1f} s")
-        leader = _leader_of_a_cluster_of_three(pipeline)
-        before = _pod_uid(pipeline, leader)
-        async with made.reporter() as stranger:
-            assert {(await stranger.get(path)).status_code for path in ("/reports/events", "/dead-letters")} == {401}
-        assert "read reports" not in pipeline.condition("Open")["message"]
-        async with pipeline.reporter() as client:
-            observer = Observer(client)
-            start = await observer.observe()
-            gone = asyncio.create_task(_delete_once_events_come(pipeline, client, leader))
-            options = Options(seconds=20, rate=4, batch=(200, 2_000), seed=3)
-            ledger = await publish(pipeline.url("gateway"), options)
-            await gone
-            end = await observer.observe_stored(ledger, start, quiet=60.0)
-        verdict = judge(ledger, start, end)
-        totals = ledger.totals()
-        again = [
-            f"{request.status} at {request.sent_at:.1f} s after {request.latency:.1f} s"
-            for request in ledger.requests
-            if not request.fate.settled
-        ]
-        print(f"{verdict.summary} {len(again)} of {totals.requests} requests were told to come again: {again}")
-        assert verdict.ok, verdict.differences
-        assert totals.accepted > 10_000
-        assert totals.unanswered_requests == totals.failed_connections == 0
-        pipeline.until_ready()
-        assert _pod_uid(pipeline, leader) != before
-        _leader_of_a_cluster_of_three(pipeline)
+        yield replace(pipeline, reader_key=read)
+
+
+async def test_production_is_closed(production: Pipeline) -> None:
+    async with replace(production, reader_key=None).reporter() as stranger:
+        assert {(await stranger.get(path)).status_code for path in ("/reports/events", "/dead-letters")} == {401}
+    assert "read reports" not in production.condition("Open")["message"]
+
+
+async def test_production_survives_the_loss_of_a_nats_server(production: Pipeline) -> None:
+    pipeline = production
+    leader = _leader_of_a_cluster_of_three(pipeline)
+    before = _pod_uid(pipeline, leader)
+    async with pipeline.reporter() as client:
+        observer = Observer(client)
+        start = await observer.observe()
+        gone = asyncio.create_task(_delete_once_events_come(pipeline, client, leader))
+        options = Options(seconds=20, rate=4, batch=(200, 2_000), seed=3)
+        ledger = await publish(pipeline.url("gateway"), options)
+        await gone
+        end = await observer.observe_stored(ledger, start, quiet=60.0)
+    verdict = judge(ledger, start, end)
+    totals = ledger.totals()
+    again = [
+        f"{request.status} at {request.sent_at:.1f} s after {request.latency:.1f} s"
+        for request in ledger.requests
+        if not request.fate.settled
+    ]
+    print(f"{verdict.summary} {len(again)} of {totals.requests} requests were told to come again: {again}")
+    assert verdict.ok, verdict.differences
+    assert totals.accepted > 10_000
+    assert totals.unanswered_requests == totals.failed_connections == 0
+    pipeline.until_ready()
+    assert _pod_uid(pipeline, leader) != before
+    _leader_of_a_cluster_of_three(pipeline)
+
+
+async def test_the_passwords_of_nats_are_rotated_without_a_refused_request(production: Pipeline) -> None:
+    pipeline, cluster = production, production.cluster
+    servers = {f"{pipeline.name}-nats-{ordinal}" for ordinal in range(3)}
+    uids, before = {_pod_uid(pipeline, server) for server in servers}, _hashes(pipeline)
+    assert len(before) == 3, "gateway, collectors and reporter each have a login of their own"
+    stop = asyncio.Event()
+    async with pipeline.reporter() as client:
+        observer = Observer(client)
+        start = await observer.observe()
+        options = Options(seconds=300, rate=2, batch=(50, 100), seed=5)
+        posting = asyncio.create_task(publish(pipeline.url("gateway"), options, stop=stop))
+        try:
+            annotation = "eventpipeline.dev/rotate-nats-password=1"
+            cluster.kubectl("annotate", f"evp/{pipeline.name}", annotation, namespace=pipeline.namespace)
+            began = time.monotonic()
+            await asyncio.to_thread(
+                wait_for, lambda: _login(pipeline) == "gateway_b", what=lambda: "the other logins", seconds=180
+            )
+            print(f"three servers have learnt their passwords after {time.monotonic() - began:.1f} s")
+            await asyncio.to_thread(
+                wait_for, lambda: not before & _hashes(pipeline), what=lambda: "pods with the new ones", seconds=180
+            )
+            await asyncio.to_thread(pipeline.until_ready)
+        finally:
+            stop.set()
+            ledger = await posting
+    async with pipeline.reporter() as client:
+        end = await Observer(client).observe_stored(ledger, start, quiet=60.0)
+    verdict = judge(ledger, start, end)
+    totals = ledger.totals()
+    print(verdict.summary)
+    assert verdict.ok, verdict.differences
+    assert totals.unanswered_requests == totals.failed_connections == 0
+    assert not [request.status for request in ledger.requests if request.status == 503]
+    assert {_pod_uid(pipeline, server) for server in servers} == uids, "no server was started anew"
+    assert any("rotated the passwords of NATS" in message for message in pipeline.events())
+
+
+def _login(pipeline: Pipeline) -> str:
+    """As whom the gateway logs in to NATS from its next start on."""
+    found: Any = pipeline.cluster.get(f"secret/{pipeline.name}-auth", namespace=pipeline.namespace)
+    return base64.b64decode(found["data"]["nats-gateway-user"]).decode()
 
 
 async def test_certificates_are_renewed_without_a_refused_request(operator: Cluster, outside: Outside) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import nats
 import pytest
@@ -16,17 +15,28 @@ from nats.js import JetStreamContext
 from eventpipeline.local.nats import new_passwords
 from eventpipeline.settings import StreamSettings
 from eventpipeline.stream import DEAD, Stream, StreamUnavailable, Tends, acknowledge, give_back
-from eventpipeline.users import OWNER, SERVICES, inbox, users_file
-from servers import nats_server
+from eventpipeline.users import ALL_LOGINS, OWNER, SERVICES, inbox, logins
+from servers import nats_of_a_cluster, nats_server
 
 FACEBOOK = "EVENTS_facebook"
 PASSWORDS = new_passwords()
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
-    with nats_server(tmp_path_factory.mktemp("users"), passwords=PASSWORDS) as address:
-        yield lambda user: address.replace("nats://", f"nats://{user}:{PASSWORDS[user]}@")
+@pytest.fixture(scope="module", params=["laptop", "cluster"])
+def url(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Callable[[str], str]]:
+    """The address of a user: of a server on a laptop, or in a cluster, where it is the second login of the user."""
+    if request.param == "laptop":
+        with nats_server(tmp_path_factory.mktemp("users"), passwords=PASSWORDS) as address:
+            yield lambda user: address.replace("nats://", f"nats://{user}:{PASSWORDS[user]}@")
+        return
+    passwords = {login: f"of-{login}" for login in ALL_LOGINS}
+    with nats_of_a_cluster(tmp_path_factory.mktemp("logins"), passwords) as place:
+
+        def of(user: str) -> str:
+            _, second = logins(user)
+            return f"nats://{second}:{passwords[second]}@{place}"
+
+        yield of
 
 
 @contextlib.asynccontextmanager
@@ -192,8 +202,3 @@ async def test_without_a_password_nobody_gets_in(url: Callable[[str], str]) -> N
     for login in ("", "gateway:guessed@", "eventpipeline:@", "stranger:x@"):
         with pytest.raises(nats.errors.Error, match=r"(?i)authorization"):
             await nats.connect(f"nats://{login}{place}", allow_reconnect=False)
-
-
-def test_the_file_of_the_chart_is_what_was_tested(tmp_path: Path) -> None:
-    file = Path(__file__).parents[2] / "charts" / "eventpipeline" / "nats-users.conf"
-    assert file.read_text().endswith(users_file())

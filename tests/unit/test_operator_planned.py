@@ -19,7 +19,8 @@ from eventpipeline_operator.observe import WorkloadSeen
 from eventpipeline_operator.planned import (
     declared_live,
     droppable,
-    may_rotate,
+    may_rotate_database,
+    may_rotate_nats,
     planned,
     refused_sources,
     removed_sources,
@@ -149,15 +150,24 @@ def test_a_stream_that_nobody_asked_for_is_drained_first_and_goes_when_nobody_wo
     assert droppable(planned(resource, ("tiktok",)), {"tiktok": 0}, ()) == ()
 
 
+EVERYTHING = ("nats", "postgres", "facebook-collector", "reporter", "gateway")
+
+
 def test_a_password_is_rotated_only_where_everything_has_the_present_one() -> None:
-    settled = {name: replace(REFUSING, name=name) for name in ("postgres", "facebook-collector", "reporter", "gateway")}
-    assert may_rotate(settled)
-    assert may_rotate(settled | {"gateway": replace(REFUSING, ready=0)}), "it does not log in there"
-    assert not may_rotate({"postgres": REFUSING})
-    assert not may_rotate({"facebook-collector": REFUSING, "reporter": REFUSING})
-    for name in ("postgres", "facebook-collector", "reporter"):
-        for change in ({"updated": 1}, {"leaving": 1}, {"current": False}, {"ready": 1}):
-            assert not may_rotate(settled | {name: replace(REFUSING, **change)})
+    settled = {name: replace(REFUSING, name=name) for name in EVERYTHING}
+    for may_rotate, server, other in (
+        (may_rotate_database, "postgres", "gateway"),
+        (may_rotate_database, "postgres", "nats"),
+        (may_rotate_nats, "nats", "postgres"),
+    ):
+        assert may_rotate(settled)
+        assert may_rotate(settled | {other: replace(REFUSING, ready=0)}), "that does not log in there"
+        assert not may_rotate({server: REFUSING})
+        assert not may_rotate({name: seen for name, seen in settled.items() if name != server})
+        for name in {server, "facebook-collector", "reporter"}:
+            for change in ({"updated": 1}, {"leaving": 1}, {"current": False}, {"ready": 1}):
+                assert not may_rotate(settled | {name: replace(REFUSING, **change)})
+    assert not may_rotate_nats(settled | {"gateway": replace(REFUSING, ready=0)})
 
 
 def test_a_source_that_comes_back_no_longer_drains() -> None:
@@ -167,13 +177,13 @@ def test_a_source_that_comes_back_no_longer_drains() -> None:
 
 def test_the_operators_own_address_of_nats() -> None:
     resource = parsed(body({}))
-    variables = Credentials({"nats-password": "secret"}).variables(resource)
+    variables = Credentials({"nats-user": "eventpipeline_b", "nats-password": "secret"}).variables(resource)
     settings = planned(resource, ()).stream_settings(variables)
-    assert settings.nats_url == "nats://eventpipeline:secret@marketing-nats.shop.svc:4222"
+    assert settings.nats_url == "nats://eventpipeline_b:secret@marketing-nats.shop.svc:4222"
     external = parsed(body({"stream": {"external": {"url": "nats://n:4222", "credentialsSecretRef": {"name": "n"}}}}))
     credentials = Credentials({}, nats_url="nats://u:p@n:4222")
     assert planned(external, ()).stream_settings(credentials.variables(external)).nats_url == "nats://u:p@n:4222"
-    assert "secret" not in repr(Credentials({"nats-password": "secret"}))
+    assert "secret" not in repr(Credentials({"nats-user": "eventpipeline_b", "nats-password": "secret"}))
 
 
 def test_what_is_awaited_is_looked_at_less_and_less_often() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from eventpipeline.spec import Condition, EventPipeline, EventPipelineStatus
 from eventpipeline_operator import status as statuses
-from eventpipeline_operator.observe import Seen, SourceSeen, Trouble, WorkloadSeen
+from eventpipeline_operator.observe import RotationWaits, Seen, SourceSeen, Trouble, WorkloadSeen
 from eventpipeline_operator.planned import planned
 
 NOON = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -191,9 +191,16 @@ def test_monitoring_that_the_cluster_does_not_know_is_said_and_stops_nothing() -
 
 
 def test_a_rotation_that_waits_says_for_what() -> None:
-    made = status(replace(seen(), rotation_waits=True))
-    assert condition(made, "PasswordRotationWaits").reason == "RolloutUnderWay"
-    assert condition(made, "Ready").status == "True"
+    learning = RotationWaits("nats", learning="marketing-nats-1 cannot be reached")
+    for waits, reason, text in (
+        (RotationWaits("database"), "RolloutUnderWay", "once Postgres, every collector"),
+        (RotationWaits("nats"), "RolloutUnderWay", "once NATS, the gateway, every collector"),
+        (learning, "ServersLearn", "marketing-nats-1 cannot be reached."),
+    ):
+        made = status(replace(seen(), rotation_waits=waits))
+        assert condition(made, "PasswordRotationWaits").reason == reason
+        assert text in condition(made, "PasswordRotationWaits").message
+        assert condition(made, "Ready").status == "True"
     assert "PasswordRotationWaits" not in {entry.type for entry in status(seen()).conditions}
 
 

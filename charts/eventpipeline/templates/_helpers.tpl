@@ -44,8 +44,13 @@ imagePullPolicy: {{ .image.pullPolicy | default "IfNotPresent" }}
 {{ .Values.auth.existingSecret }}
 {{- end }}
 
+{{/* One line for a shell. Each login of NATS stands twice: for who logs in, and for the servers. */}}
 {{- define "eventpipeline.makeSecret" -}}
-kubectl -n {{ .root.Release.Namespace }} create secret generic {{ .name }} {{ range list "" "gateway-" "collector-" "reporter-" }}--from-literal=nats-{{ . }}password=$(openssl rand -hex 24) {{ end }}--from-literal=postgres-user=eventpipeline_a --from-literal=postgres-password=$(openssl rand -hex 24) --from-literal=postgres-reporter-password=$(openssl rand -hex 24) --from-literal=postgres-owner-password=$(openssl rand -hex 24)
+{{- $users := dict "eventpipeline" "nats-" "gateway" "nats-gateway-" "collector" "nats-collector-" "reporter" "nats-reporter-" -}}
+new() { openssl rand -hex 24; }; {{ range $user, $key := $users }}{{ $user }}=$(new); {{ end -}}
+kubectl -n {{ .root.Release.Namespace }} create secret generic {{ .name }} --from-literal=nats-route-password=$(new) {{ range $user, $key := $users }}--from-literal={{ $key }}user={{ $user }} --from-literal={{ $key }}password=${{ $user }} {{ end -}}
+--from-literal=nats-passwords.conf="$(printf '%s_PASSWORD: "%s"\n'{{ range $user, $key := $users }} {{ upper $user }} ${{ $user }} {{ upper $user }}_B $(new){{ end }})" {{/*
+*/}}--from-literal=postgres-user=eventpipeline_a --from-literal=postgres-password=$(new) --from-literal=postgres-reporter-password=$(new) --from-literal=postgres-owner-password=$(new)
 {{- end }}
 
 {{/*

@@ -33,7 +33,7 @@ cluster {
 {{- end }}
 {{ end }}
 
-{{/* The users and what each may do. */}}
+{{/* The users and what each may do; it includes nats-passwords.conf, which stands beside it. */}}
 {{- define "nats.users" -}}
 {{ .Files.Get "nats-users.conf" }}
 {{- end }}

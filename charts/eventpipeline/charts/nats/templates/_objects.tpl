@@ -79,23 +79,15 @@ spec:
               valueFrom: {fieldRef: {fieldPath: metadata.name}}
             - name: GOMEMLIMIT
               value: {{ .Values.nats.goMemoryLimit }}
-            - name: NATS_PASSWORD
-              valueFrom:
-                secretKeyRef: {name: {{ include "eventpipeline.secretName" . }}, key: nats-password}
-            - name: QUOTED_PASSWORD
-              value: '"$(NATS_PASSWORD)"'
-            {{- range $user := list "gateway" "collector" "reporter" }}
-            {{- $variable := printf "NATS_%s_PASSWORD" (upper $user) }}
-            - name: {{ $variable }}
-              valueFrom:
-                secretKeyRef: {name: {{ include "eventpipeline.secretName" $ }}, key: nats-{{ $user }}-password}
-            - name: QUOTED_{{ upper $user }}_PASSWORD
-              value: '"$({{ $variable }})"'
-            {{- end }}
             {{- if $clustered }}
+            - name: ROUTE_PASSWORD
+              valueFrom:
+                secretKeyRef: {name: {{ include "eventpipeline.secretName" . }}, key: nats-route-password}
+            - name: QUOTED_PASSWORD
+              value: '"$(ROUTE_PASSWORD)"'
             {{- range $ordinal := until (int .Values.nats.replicas) }}
             - name: ROUTE_{{ $ordinal }}
-              value: '"nats://route:$(NATS_PASSWORD)@{{ $name }}-{{ $ordinal }}.{{ $name }}-headless:6222"'
+              value: '"nats://route:$(ROUTE_PASSWORD)@{{ $name }}-{{ $ordinal }}.{{ $name }}-headless:6222"'
             {{- end }}
             {{- end }}
           ports:
@@ -136,8 +128,15 @@ spec:
             - {name: config, mountPath: /etc/nats, readOnly: true}
             - {name: tmp, mountPath: /tmp}
       volumes:
+        # The passwords are no variables: those of a process are read once. The kubelet renews these files, and the
+        # server reads them when the operator asks it to.
         - name: config
-          configMap: {name: {{ $name }}}
+          projected:
+            sources:
+              - configMap: {name: {{ $name }}}
+              - secret:
+                  name: {{ include "eventpipeline.secretName" . }}
+                  items: [{key: nats-passwords.conf, path: nats-passwords.conf}]
         - name: tmp
           emptyDir: {sizeLimit: 64Mi}
   volumeClaimTemplates:
