@@ -10,15 +10,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
 import yaml
 
-from eventpipeline.authentication import KeyRef, Meta
+from eventpipeline.authentication import KeyRef, Meta, StandardWebhooks
 from eventpipeline.signatures import read_key, signed
 from samples import event, text
-from servers import free_offset
+from servers import free_offset, wait_for
 
 MANIFEST = Path(__file__).resolve().parents[2] / "manifests" / "senders.yaml"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -108,6 +109,42 @@ def test_the_publisher_signs_and_all_is_exact(tmp_path: Path, one_key_for_both: 
         assert unsigned.returncode == 1
         totals = json.loads(unsigned.stdout)["totals"]
         assert (totals["accepted"], totals["refused_requests"]) == (0, totals["requests"])
+
+
+def test_a_replay_over_http_brings_the_senders_key(tmp_path: Path, one_key_for_both: Path) -> None:
+    how = StandardWebhooks(keys=(KeyRef(name="both"),))
+    refused = event("facebook")
+    refused["data"]["user"]["gender"] = "alien"
+    body = text([refused])
+    with running(tmp_path, one_key_for_both, {"EVENTPIPELINE_KEY_BOTH_KEY": SECRET}) as offset:
+        gateway, reporter = f"http://127.0.0.1:{3000 + offset}", f"http://127.0.0.1:{3003 + offset}"
+        proof = signed(how, read_key(how, SECRET.encode()), body, now=time.time(), identity="one")
+        headers = {"content-type": "application/json", **proof}
+        assert httpx2.post(f"{gateway}/webhook/events", content=body, headers=headers).status_code == 422
+
+        def there(report: str) -> int:
+            return len(httpx2.get(f"{reporter}{report}").json()["items"])
+
+        def replayed(**proof: str) -> dict[str, Any]:
+            asked = {"set": ["data.user.gender=male"], "drop": True, **proof}
+            answer = httpx2.post(f"{reporter}/dead-letters/replay", json=asked, timeout=60)
+            last: dict[str, Any] = json.loads(answer.text.splitlines()[-1])
+            return last
+
+        wait_for(lambda: there("/dead-letters") == 1, what=lambda: "the dead letter")
+        for proof in ({}, {"sign": "standardWebhooks", "key": "whsec_b3RoZXIgb3RoZXIgb3RoZXI="}):
+            told = replayed(**proof)
+            assert (told["done"], told["accepted"]) == (False, 0)
+            assert "the gateway answered 401" in told["error"]
+            assert there("/dead-letters") == 1
+        told = replayed(sign="standardWebhooks", key=SECRET)
+        assert (told["done"], told["accepted"], told["error"]) == (True, 1, None)
+        assert there("/dead-letters") == 0
+        total = f"{reporter}/reports/events"
+        wait_for(lambda: httpx2.get(total).json()["total"] == 1, what=lambda: httpx2.get(total).text)
+    logs = [file.read_text(errors="replace") for file in (tmp_path / ".eventpipeline").rglob("*.log")]
+    assert logs
+    assert not [log for log in logs if SECRET in log or "b3RoZXIgb3RoZXIgb3RoZXI" in log]
 
 
 @pytest.mark.parametrize(
