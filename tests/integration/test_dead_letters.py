@@ -152,7 +152,7 @@ async def test_the_same_over_http_through_the_gateway_counts_once_and_stops_with
         async with client.stream("POST", "/dead-letters/replay?source=facebook", json={**mend, "rate": 5}) as answer:
             told = answer.aiter_lines()  # kept: a generator that nobody has closes the answer
             first = json.loads(await anext(told))
-            assert first["progress"] == {"accepted": 5, "failed": 0}
+            assert first["progress"] == {"accepted": 5, "failed": 0, "of": 40}
             assert (await client.post("/dead-letters/replay", json=mend)).status_code == 409
         await asyncio.sleep(10)
         assert await total() - before < 40
@@ -162,7 +162,8 @@ async def test_the_same_over_http_through_the_gateway_counts_once_and_stops_with
 
         patch = [{"op": "add", "path": "/data/engagement/videoId", "value": "v"}]
         (ours,) = [one["id"] for one in await letters() if one["source"] == "tiktok"]
-        done = (await replayed(ids=[ours], patch=patch, drop=True))[-1]
+        *_, progress, done = await replayed(ids=[ours], patch=patch, drop=True)
+        assert progress["progress"] == {"accepted": 1, "failed": 0, "of": 1}
         assert (done["accepted"], len(await letters())) == (1, 40)
         await eventually(lambda: is_reported(total, before + 41), "the mended one")
 

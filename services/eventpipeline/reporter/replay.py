@@ -43,6 +43,7 @@ from eventpipeline.store.dead_letter_queries import (
     DeadLetterFilter,
     DeadLetterPayload,
     Position,
+    count_selected,
     drop_dead_letter,
     list_dead_letters,
     show_dead_letter,
@@ -111,14 +112,15 @@ class ReplayEndpoints:
             raise Problem(422, str(error)) from None
         if self._gateway_url is None:
             raise Problem(409, "this reporter knows no gateway; its setting GATEWAY_URL names one")
+        async with reports.snapshot(self._pool) as store:
+            count = len(asked.ids) or await count_selected(store, selected)
         if self._one_at_a_time.locked():
             raise Problem(409, "another replay is under way here; try again when it is done")
         validators = {source.name: EventValidator(source) for source in self._sources}
         checked = Checked(mending, tuple(validators), validators)
         letters = self._these(asked.ids) if asked.ids else self._pages(selected, batch_size(asked.rate))
-        return StreamingResponse(
-            self._lines(asked, checked, sign, letters), headers=_HEADERS, media_type=MEDIA_TYPE
-        )  # fmt: skip
+        lines = self._lines(asked, checked, sign, letters, count)
+        return StreamingResponse(lines, headers=_HEADERS, media_type=MEDIA_TYPE)
 
     async def _pages(self, selected: DeadLetterFilter, size: int) -> AsyncGenerator[list[DeadLetterPayload]]:
         """The newest first; what is refused meanwhile is newer, and not among them."""
@@ -139,10 +141,16 @@ class ReplayEndpoints:
             yield [letter] if letter else []
 
     async def _lines(
-        self, asked: ReplayRequest, checked: Checked, sign: Sign, pages: AsyncIterator[list[DeadLetterPayload]]
+        self,
+        asked: ReplayRequest,
+        checked: Checked,
+        sign: Sign,
+        pages: AsyncIterator[list[DeadLetterPayload]],
+        count: int,
     ) -> AsyncIterator[bytes]:
         """A line for each event that is refused still, one after each request, and a last one with the sums.
 
+        `count`: how many letters `pages` has, but for what comes and goes meanwhile.
         Starlette ends it at the next line or wait when the client is gone.
         """
         # Here, since a reporter that replays nothing does without its 10 MB.
@@ -161,7 +169,7 @@ class ReplayEndpoints:
                     for one in failed:
                         yield _line({"refused": one.written()})
                     sums = {"accepted": sums["accepted"] + len(accepted), "failed": sums["failed"] + len(failed)}
-                    yield _line({"progress": sums, "accepted": accepted})
+                    yield _line({"progress": {**sums, "of": count}, "accepted": accepted})
             except (NotTaken, NotAllowed, StoreUnavailable) as told:
                 error = str(told)
         yield _line({"done": error is None, **sums, "dryRun": asked.dry_run, "error": error})

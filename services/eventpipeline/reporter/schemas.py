@@ -135,7 +135,7 @@ REPLAY_LINE: Schema = {
     "description": "An event that is refused still; what one request did; and at the end the sums.",
     "oneOf": [
         closed({"refused": closed({"id": _TEXT, "eventId": nullable(_TEXT), "reason": _TEXT, "message": _TEXT})}),
-        closed({"progress": closed(_SUMS), "accepted": array(_TEXT)}),
+        closed({"progress": closed({**_SUMS, "of": _COUNT}), "accepted": array(_TEXT)}),
         closed({"done": {"type": "boolean"}, **_SUMS, "dryRun": {"type": "boolean"}, "error": nullable(_TEXT)}),
     ],
 }

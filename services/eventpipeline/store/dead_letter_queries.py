@@ -113,6 +113,13 @@ async def count_dead_letters(connection: Connection, sources: tuple[str, ...]) -
         return await cursor.fetchall()
 
 
+async def count_selected(connection: Connection, selected: DeadLetterFilter) -> int:
+    """How many are meant. Raises StoreUnavailable."""
+    row = await (await connection.execute(statement("dead_letters_count_selected"), selected.parameters())).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 async def drop_dead_letter(pool: Pool, identity: UUID) -> bool:
     """Drops one dead letter; False where there is none of this id. Raises NotAllowed or StoreUnavailable."""
     return await _dropped(pool, "dead_letters_drop", {"id": identity}) > 0
