@@ -17,6 +17,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,12 +27,13 @@ import psutil
 from eventpipeline.local import binaries
 from eventpipeline.local.datadir import private
 from eventpipeline.local.errors import DataDirError, StartFailed
-from eventpipeline.local.program import Program, child_command
+from eventpipeline.local.program import Check, Program, child_command
 
 DATABASE = "eventpipeline"
 USER = "postgres"
 
-_READY_LINE = 7
+_STATUS_LINE = 7
+_MOST_SECONDS_TO_STOP = 10.0
 _OPTIONS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -112,6 +114,7 @@ class Postgres:
             # "Fast": ends transactions and sessions, writes a checkpoint; SIGTERM would wait for clients to leave.
             stop_signal=signal.SIGINT,
             ready=self._check,
+            stuck=_stops_for_too_long(self.data),
             prepare=self._clear_the_way,
         )
 
@@ -145,13 +148,37 @@ def open_cluster(home: Path, *, as_root: RootStrategy | None = None) -> Postgres
 def is_ready(data: Path, pid: int) -> bool:
     """Whether the server with this pid, or a child of it, says in its own file that it takes connections."""
     lines = _pid_file(data)
-    if len(lines) <= _READY_LINE or lines[_READY_LINE].strip() != "ready":
+    if _status(lines) != "ready":
         return False
     if int(lines[0]) == pid:
         return True
     with contextlib.suppress(psutil.NoSuchProcess):
         return psutil.Process(int(lines[0])).ppid() == pid
     return False
+
+
+def _stops_for_too_long(data: Path) -> Check:
+    """Whether a server that somebody else has asked to stop has said for long that it does.
+
+    Postgres 18.6 never ends where that comes while it recovers from a backend that was killed: it waits for the start
+    that it has interrupted, and refuses everybody.
+    """
+    since: float | None = None
+
+    async def check(_pid: int) -> bool:
+        nonlocal since
+        if _status(_pid_file(data)) != "stopping":
+            since = None
+            return False
+        since = since or time.monotonic()
+        return time.monotonic() - since >= _MOST_SECONDS_TO_STOP
+
+    return check
+
+
+def _status(lines: list[str]) -> str | None:
+    """What the server says of itself in its own file: starting, ready or stopping; None before it does."""
+    return lines[_STATUS_LINE].strip() if len(lines) > _STATUS_LINE else None
 
 
 def forget_stale_pid(data: Path) -> None:
