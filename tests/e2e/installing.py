@@ -53,6 +53,8 @@ def installed(cluster: Cluster, files: Sequence[Path], overlay: Overlay) -> Iter
 def _remove(cluster: Cluster, namespaces: Sequence[str]) -> None:
     for namespace in namespaces:
         cluster.kubectl("delete", "evp", "--all", "--wait=true", "--timeout=30s", namespace=namespace)
+        # What nobody looks at any more need not end as it should: three NATS servers take more than a minute for that.
+        cluster.kubectl("delete", "pods", "--all", "--grace-period=1", "--wait=false", namespace=namespace)
 
     def pods() -> list[str]:
         return [pod["metadata"]["name"] for name in namespaces for pod in cluster.get_all("pods", namespace=name)]

@@ -201,7 +201,8 @@ def _certificates(outside: Outside) -> dict[str, str]:
 
 def _hashes(pipeline: Pipeline) -> set[str]:
     """What the pods of the services that speak to NATS say of the Secret they were made with."""
-    pods = pipeline.cluster.get_all("pods", namespace=pipeline.namespace)
+    services = "app.kubernetes.io/component in (gateway,collector,reporter)"
+    pods = pipeline.cluster.get_all("pods", namespace=pipeline.namespace, selector=services)
     notes = (pod["metadata"].get("annotations", {}) for pod in pods)
     return {
         note["eventpipeline.dev/nats-secret-hash"] for note in notes if "eventpipeline.dev/nats-secret-hash" in note
