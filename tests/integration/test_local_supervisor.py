@@ -86,6 +86,20 @@ async def test_it_waits_longer_each_time(tmp_path: Path) -> None:
     ]
 
 
+async def test_after_one_that_was_well_it_waits_as_little_as_at_first(tmp_path: Path) -> None:
+    """However often it died before: a server that is killed every half minute answers again at once each time."""
+    recorder = Recorder()
+    async with supervised(recorder, shell(tmp_path, "exec sleep 100")) as supervisor:
+        for times, well_for in enumerate((0.0, 0.0, 3.1), start=1):
+            await eventually(lambda times=times: len(recorder.seen("ready", "it")) == times)
+            await asyncio.sleep(well_for)
+            os.kill(supervisor.pids()["it"], signal.SIGKILL)
+            await eventually(lambda times=times: len(recorder.seen("died", "it")) == times)
+    assert [event.detail for event in recorder.seen("died", "it")] == [
+        f"killed by SIGKILL; starting again in {delay} s" for delay in ("0.2", "0.4", "0.2")
+    ]
+
+
 async def test_a_program_that_never_starts_is_given_up_with_the_end_of_its_log(tmp_path: Path) -> None:
     async with supervised(Recorder(), replace(shell(tmp_path, "echo the reason; exit 3"), ready=never)) as supervisor:
         with pytest.raises(StartFailed, match=r"it does not start \(exit code 3\)[\s\S]*the reason"):

@@ -26,8 +26,8 @@ GRACE_SECONDS = 30.0
 """How long a program may take to finish before it is killed."""
 FIRST_DELAY, LONGEST_DELAY = 0.2, 10.0
 """Seconds before a program that died is started again; doubled each time."""
-_HEALTHY_SECONDS = 30.0
-"""A program that ran this long begins again with the first delay."""
+_WELL_SECONDS = 3.0
+"""A program that was ready for this long begins again with the first delay."""
 _START_ATTEMPTS = 6
 """Deaths before a program was ever ready that are taken as final. Postgres needs some when backends of a killed server
 are still leaving."""
@@ -64,6 +64,8 @@ class _Child:
     program: Program
     first_ready: asyncio.Future[None]
     process: Process | None = None
+    ready_at: float | None = None
+    """When this life of it was ready first."""
     stopping: bool = False
     task: asyncio.Task[None] | None = field(default=None, repr=False)
 
@@ -147,7 +149,7 @@ class Supervisor:
         """Start the program, again and again, until it is to stop or was never ready in all of its first attempts."""
         delay, deaths = FIRST_DELAY, 0
         while True:
-            since = time.monotonic()
+            child.ready_at = None
             outcome = await self._live(child)
             if child.stopping:
                 return
@@ -159,7 +161,7 @@ class Supervisor:
                     StartFailed(f"{child.program.name} does not start ({outcome}); the end of {log}:\n{tail(log)}")
                 )
                 return
-            if time.monotonic() - since >= _HEALTHY_SECONDS:
+            if child.ready_at is not None and time.monotonic() - child.ready_at >= _WELL_SECONDS:
                 delay = FIRST_DELAY
             self._tell("died", child, f"{outcome}; starting again in {delay:g} s")
             await asyncio.sleep(delay)
@@ -196,6 +198,7 @@ class Supervisor:
         program = child.program
         while not await program.ready(process.pid):  # noqa: ASYNC110 - another process cannot set an Event
             await asyncio.sleep(_POLL_SECONDS)
+        child.ready_at = time.monotonic()
         self._tell("ready", child)
         if not child.first_ready.done():
             child.first_ready.set_result(None)
