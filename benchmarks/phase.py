@@ -152,6 +152,10 @@ def _phase(order: Order, measured: _Measured, verdict: Verdict, deaths: tuple[st
         drain_seconds=max(0.0, measured.drained.at - sent.answered_at) if measured.drained else None,
         cpu_seconds=cpu,
         cpu_us_per_event={name: 1e6 * seconds / max(1, totals.accepted) for name, seconds in cpu.items()},
+        postgres_cpu_us_per_event={
+            kind: 1e6 * seconds / max(1, totals.accepted)
+            for kind, seconds in measured.meter.part_cpu_seconds(_POSTGRES).items()
+        },
         other_cpu_cores=measured.meter.other_cpu_seconds() / window,
         peak_memory_mb=measured.meter.peak_memory_mb(),
         refused=totals.refused_requests + totals.unanswered_requests + totals.failed_connections,

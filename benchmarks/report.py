@@ -51,6 +51,8 @@ class Phase:
     cpu_seconds: Mapping[str, float]
     cpu_us_per_event: Mapping[str, float]
     """The same as CPU seconds per million events."""
+    postgres_cpu_us_per_event: Mapping[str, float]
+    """Of that of Postgres, by what its processes are there for; what one did after the last look at it is not in it."""
     other_cpu_cores: float
     """What the rest of the machine took meanwhile, on average; the kernel's own threads are in it."""
     peak_memory_mb: Mapping[str, float]
@@ -128,6 +130,11 @@ def rows(phases: Mapping[str, Phase]) -> list[list[str]]:
         table.append(
             ["  the pipeline together", *(f"{sum(value.get(name, 0.0) for name in PIPELINE):,.1f}" for value in values)]
         )
+    table.append(["CPU s per million events of Postgres", *("" for _ in every)])
+    kinds = sorted({kind for phase in every for kind in phase.postgres_cpu_us_per_event})
+    table += [
+        [f"  {kind}", *(f"{phase.postgres_cpu_us_per_event.get(kind, 0.0):,.1f}" for phase in every)] for kind in kinds
+    ]
     return table
 
 

@@ -42,6 +42,18 @@ def _times(stat: str) -> tuple[int, int, int, int]:
     return utime, stime, cutime, cstime
 
 
+_OWN = ("checkpointer", "background writer", "walwriter", "autovacuum launcher", "autovacuum worker", "io worker",
+        "logical replication launcher", "startup", "archiver", "parallel worker")  # fmt: skip
+
+
+def kind_of(title: str) -> str:
+    """What a process of Postgres is there for, from its title: `postgres: checkpointer`, `postgres: user db host`."""
+    if not title.startswith("postgres: "):
+        return "postmaster"
+    told = title.removeprefix("postgres: ")
+    return next((kind for kind in _OWN if told.startswith(kind)), "connections")
+
+
 def kib_of(status: str, name: str) -> int:
     """A line such as `VmHWM:  1234 kB` of a file of /proc; 0 where there is none."""
     line = next((line for line in status.splitlines() if line.startswith(f"{name}:")), f"{name}: 0 kB")
@@ -67,6 +79,8 @@ class Meter:
         self._first: dict[tuple[str, int], int] = {}
         self._last: dict[tuple[str, int], int] = {}
         self._peak: dict[str, int] = {}
+        self._part_first: dict[tuple[str, str, int], int] = {}
+        self._part_last: dict[tuple[str, str, int], int] = {}
         self._busy_first = self._busy_last = 0.0
         self._pss_due = 0.0
 
@@ -74,6 +88,8 @@ class Meter:
         for name, pid in self._pids().items():
             _set_peak_back(pid)
             self._first[name, pid] = self._ticks(name, pid) or 0
+            if name in self._trees:
+                self._part_first |= self._parts(name, pid)
         self._busy_first = busy_seconds()
         self.sample()
 
@@ -87,7 +103,9 @@ class Meter:
                 self._last[name, pid] = ticks
             if name not in self._trees:
                 self._saw(name, _high_water(pid))
-            elif pss:
+                continue
+            self._part_last |= self._parts(name, pid)
+            if pss:
                 self._saw(name, _pss(_tree(pid)))
         self._busy_last = busy_seconds()
 
@@ -96,6 +114,15 @@ class Meter:
         seconds: dict[str, float] = {}
         for (name, pid), last in self._last.items():
             seconds[name] = seconds.get(name, 0.0) + (last - self._first.get((name, pid), 0)) / _TICK
+        return seconds
+
+    def part_cpu_seconds(self, tree: str) -> dict[str, float]:
+        """The CPU time of the processes of a tree by what they are there for, up to the last sample of each."""
+        seconds: dict[str, float] = {}
+        for key, last in self._part_last.items():
+            name, kind, _ = key
+            if name == tree:
+                seconds[kind] = seconds.get(kind, 0.0) + (last - self._part_first.get(key, 0)) / _TICK
         return seconds
 
     def other_cpu_seconds(self) -> float:
@@ -108,6 +135,14 @@ class Meter:
 
     def _saw(self, name: str, kib: int) -> None:
         self._peak[name] = max(self._peak.get(name, 0), kib)
+
+    def _parts(self, name: str, root: int) -> dict[tuple[str, str, int], int]:
+        found: dict[tuple[str, str, int], int] = {}
+        for pid in _tree(root):
+            with contextlib.suppress(*_GONE):
+                title = _read(pid, "cmdline").replace("\0", " ").strip()
+                found[name, kind_of(title), pid] = own_ticks(_read(pid, "stat"))
+        return found
 
     def _ticks(self, name: str, pid: int) -> int | None:
         try:

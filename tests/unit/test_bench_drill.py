@@ -16,7 +16,7 @@ from benchmarks.drill import asked
 from benchmarks.lag import Sample, quarters
 from benchmarks.load import Plan
 from benchmarks.report import LOAD, PIPELINE, Phase, document, failures, rows
-from benchmarks.resources import collected_ticks, kib_of, own_ticks
+from benchmarks.resources import collected_ticks, kib_of, kind_of, own_ticks
 
 COSTS = {name: float(index) for index, name in enumerate((*PIPELINE, *LOAD), start=1)}
 GOOD = Phase(
@@ -42,6 +42,7 @@ GOOD = Phase(
     drain_seconds=1.494,
     cpu_seconds=COSTS,
     cpu_us_per_event=COSTS,
+    postgres_cpu_us_per_event={"connections": 4.5, "checkpointer": 1.5},
     other_cpu_cores=0.5,
     peak_memory_mb=COSTS,
     refused=0,
@@ -73,6 +74,7 @@ def test_the_table_has_a_column_a_phase_and_adds_up_the_pipeline_without_the_loa
     table = {row[0]: row[1:] for row in rows({"true": GOOD, "ceiling": dataclasses.replace(GOOD, drain_seconds=None)})}
     assert table["events/s answered"] == ["48,688", "48,688"]
     assert table["drained after s"] == ["1.5", "never"]
+    assert table["  checkpointer"] == ["1.5", "1.5"]
     assert table["  publisher"] == ["7.0", "7.0"]
     assert table["  the pipeline together"] == ["21.0", "21.0"]
     assert {len(values) for values in table.values()} == {2}
@@ -142,3 +144,20 @@ def test_ticks_are_found_behind_any_process_name() -> None:
     assert own_ticks(stat) == 33
     assert collected_ticks(stat) == 77
     assert kib_of("Name:\tx\nVmHWM:\t  1234 kB\n", "VmHWM") == 1234
+
+
+@pytest.mark.parametrize(
+    ("title", "kind"),
+    [
+        ("postgres: checkpointer ", "checkpointer"),
+        ("postgres: io worker 2", "io worker"),
+        ("postgres: autovacuum worker eventpipeline", "autovacuum worker"),
+        ("postgres: autovacuum launcher ", "autovacuum launcher"),
+        ("postgres: background writer ", "background writer"),
+        ("postgres: eventpipeline_service eventpipeline 127.0.0.1(43210) INSERT", "connections"),
+        ("postgres: postgres eventpipeline [local] idle", "connections"),
+        ("/usr/lib/postgresql/18/bin/postgres -D data", "postmaster"),
+    ],
+)
+def test_the_processes_of_postgres_are_told_by_their_titles(title: str, kind: str) -> None:
+    assert kind_of(title) == kind
