@@ -19,6 +19,7 @@ from eventpipeline.settings import (
     Environment,
     GatewaySettings,
     MaintainSettings,
+    MigrateSettings,
     ReporterSettings,
     Settings,
     StreamSettings,
@@ -43,7 +44,8 @@ def configuration() -> str:
         ("`eventpipeline gateway`", GatewaySettings, (StreamSettings,)),
         ("`eventpipeline collector`", CollectorSettings, (StreamSettings,)),
         ("`eventpipeline reporter`", ReporterSettings, (StreamSettings,)),
-        ("`eventpipeline migrate` and `eventpipeline maintain`", MaintainSettings, ()),
+        ("`eventpipeline migrate`", MigrateSettings, ()),
+        ("`eventpipeline maintain`", MaintainSettings, ()),
     ]
     return "\n".join([_HEAD, *(_section(title, model, without) for title, model, without in sections)])
 

@@ -60,7 +60,7 @@ class SecretHashes:
     reporter_store: str = ""
     """What the reporter logs in to Postgres with."""
     postgres: str = ""
-    """What a managed Postgres sets its roles to."""
+    """What a managed Postgres sets only when it starts; `migrate` sets the passwords of the services while it runs."""
 
 
 NO_HASHES = SecretHashes()
@@ -77,7 +77,7 @@ def hashes(
         nats_server=_digest(auth.get(ROUTE_PASSWORD, "")),
         store=_digest(database_url or f"{auth.get(USER)}:{auth.get(PASSWORD)}", *store_tls.values()),
         reporter_store=_digest(database_url or f"{auth.get(USER)}:{auth.get(REPORTER_PASSWORD)}", *store_tls.values()),
-        postgres=_digest(*(f"{key}={auth[key]}" for key in sorted(auth) if key.startswith("postgres-"))),
+        postgres=_digest(auth.get(OWNER_PASSWORD, "")),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from eventpipeline import plan as planning
 from eventpipeline.authentication import KeyRef
 from eventpipeline.plan import COLLECTOR_PORT, GATEWAY_PORT, NATS_PORT, POSTGRES_PORT, Addresses, Plan, Workload
-from eventpipeline.settings import MIB, MaintainSettings
+from eventpipeline.settings import MIB, MaintainSettings, MigrateSettings
 from eventpipeline.spec import EventPipeline, ExternalTls, ResourceList, Resources, quantity_bytes, quantity_cpus
 from eventpipeline_operator import values as v
 from eventpipeline_operator.auth import (
@@ -154,12 +154,16 @@ def values(pipeline: EventPipeline, the_plan: Plan, image: v.Image, extras: Extr
             ),
         ),
         migrate=v.Process(
-            environment=_owner(pipeline, None),
-            secret_environment=_owner_secret(pipeline),
+            environment=_migrate(pipeline).environ(),
+            secret_environment=(*_owner_secret(pipeline), *_login_secret(pipeline)),
             certificates=store_certificates,
         ),
         maintain=v.Maintain(
-            environment=_owner(pipeline, the_plan.retention_days),
+            environment=MaintainSettings(
+                database_url=_owner(pipeline),
+                database_tls_dir=addresses(pipeline).database_tls_dir,
+                retention_days=the_plan.retention_days,
+            ).environ(),
             secret_environment=_owner_secret(pipeline),
             certificates=store_certificates,
         ),
@@ -273,17 +277,33 @@ def _owner_secret(pipeline: EventPipeline) -> tuple[v.SecretVariable, ...]:
     return (v.SecretVariable(name="POSTGRES_OWNER_PASSWORD", key=OWNER_PASSWORD),)
 
 
+def _migrate(pipeline: EventPipeline) -> MigrateSettings:
+    owner, found = _owner(pipeline), addresses(pipeline)
+    if pipeline.spec.store.external:
+        return MigrateSettings(database_url=owner, database_tls_dir=found.database_tls_dir)
+    # It has the passwords of both.
+    reader = (found.reporter_database_url or "").replace("$(POSTGRES_PASSWORD)", "$(POSTGRES_REPORTER_PASSWORD)")
+    return MigrateSettings(database_url=owner, service_database_url=found.database_url, reporter_database_url=reader)
+
+
+def _login_secret(pipeline: EventPipeline) -> tuple[v.SecretVariable, ...]:
+    if pipeline.spec.store.external:
+        return ()
+    return (
+        *_store_secret(pipeline),
+        v.SecretVariable(name="POSTGRES_REPORTER_PASSWORD", key=REPORTER_PASSWORD),
+    )
+
+
 def _variable(name: str, secret: str, key: str) -> v.SecretVariable:
     return v.SecretVariable(name=name, secret=secret, key=key)
 
 
-def _owner(pipeline: EventPipeline, retention_days: int | None) -> dict[str, str]:
-    url, found = f"postgresql://{OWNER_ROLE}:$(POSTGRES_OWNER_PASSWORD)@{_DATABASE_HOST}", addresses(pipeline)
+def _owner(pipeline: EventPipeline) -> str:
+    """The address for the role that owns the tables."""
     if pipeline.spec.store.external:
-        url = found.database_url
-    return MaintainSettings(
-        database_url=url, database_tls_dir=found.database_tls_dir, retention_days=retention_days
-    ).environ()
+        return addresses(pipeline).database_url
+    return f"postgresql://{OWNER_ROLE}:$(POSTGRES_OWNER_PASSWORD)@{_DATABASE_HOST}"
 
 
 def _nats(pipeline: EventPipeline, the_plan: Plan, extras: Extras) -> v.Nats:

@@ -199,12 +199,26 @@ class ReporterSettings(DeclaredSettings):
     """The limit on requests of each reader: a JSON object, as in the resource."""
 
 
-class MaintainSettings(Environment):
-    """What `migrate` and `maintain` read: they run under the role that owns the tables."""
+class OwnerSettings(Environment):
+    """What is read by who runs under the role that owns the tables."""
 
     database_url: str
     """Where Postgres is, with the role that owns the tables."""
     database_tls_dir: str | None = None
     """A folder with the certificates for Postgres, as above."""
+
+
+class MigrateSettings(OwnerSettings):
+    """What `migrate` reads."""
+
+    service_database_url: str = ""
+    """How the collectors log in: their role is given this password, where it has another. Empty: it is left alone."""
+    reporter_database_url: str = ""
+    """The same of the reporter."""
+
+
+class MaintainSettings(OwnerSettings):
+    """What `maintain` reads."""
+
     retention_days: int | None = Field(default=None, ge=1)
     """`maintain` drops the days that are older; without it, none."""

@@ -15,6 +15,7 @@ from eventpipeline.settings import (
     Environment,
     GatewaySettings,
     MaintainSettings,
+    MigrateSettings,
     ReporterSettings,
 )
 from eventpipeline.spec import quantity_bytes
@@ -90,8 +91,11 @@ def test_migrate_and_maintain_run_as_the_owner_and_nobody_else_does(variant: str
     maintain = MaintainSettings.read(of(variant, "maintain", "maintain"))
     assert maintain.retention_days == plan.retention_days
     for collector in plan.collectors:
-        migrate = MaintainSettings.read(of(variant, collector.name, "migrate"))
+        migrate = MigrateSettings.read(of(variant, collector.name, "migrate"))
         assert migrate.database_url == maintain.database_url
+        logins = [migrate.service_database_url, migrate.reporter_database_url]
+        services = [(collector.name, "collector"), ("reporter", "reporter")]
+        assert logins == ([of(variant, *one)["DATABASE_URL"] for one in services] if plan.postgres else ["", ""])
         own = of(variant, collector.name, "collector")["DATABASE_URL"]
         if plan.postgres:
             assert "eventpipeline_owner:owner-pw@marketing-postgres:5432" in migrate.database_url
@@ -417,7 +421,7 @@ def test_a_new_password_replaces_the_pods_that_use_it_and_no_others() -> None:
     assert auth.rotated(after)["postgres-user"] == before["postgres-user"]
     old, new = (annotations(charts.values({}, hashes=auth.hashes(content))) for content in (before, after))
     changed = {name.removeprefix(f"{charts.NAME}-") for name in old if old[name] != new[name]}
-    assert changed == {"facebook-collector", "tiktok-collector", "reporter", "postgres"}
+    assert changed == {"facebook-collector", "tiktok-collector", "reporter"}, "migrate sets it while Postgres runs"
 
 
 def test_the_servers_of_nats_learn_passwords_without_being_replaced() -> None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
+import httpx2
 import nats
 import pytest
 from nats.js.api import DiscardPolicy
@@ -139,8 +141,8 @@ def test_the_password_of_the_database_is_rotated(pipeline: Pipeline, sent: dict[
 
     before, old = user(), hashes()
     assert len(old) == 2, "the reporter's role is not the collectors'"
-    gateways = {pod["metadata"]["uid"] for pod in pods(pipeline, "gateway")}
-    with load(pipeline, sent, "facebook", "tiktok", publisher=True):
+    untouched = {component: {pod["metadata"]["uid"] for pod in pods(pipeline, component)} for component in UNTOUCHED}
+    with load(pipeline, sent, "facebook", "tiktok", publisher=True), reading(pipeline) as answers:
         pipeline.cluster.kubectl(
             "annotate", pipeline.resource, "eventpipeline.dev/rotate-database-password=1", namespace=pipeline.namespace
         )
@@ -148,7 +150,36 @@ def test_the_password_of_the_database_is_rotated(pipeline: Pipeline, sent: dict[
         wait_for(lambda: not old & hashes() and len(hashes()) == 2, what="pods with the new password", seconds=120)
         until_rolled_out(pipeline)
     assert said(pipeline, "rotated the database's password")
-    assert {pod["metadata"]["uid"] for pod in pods(pipeline, "gateway")} == gateways, "it does not log in there"
+    for component, uids in untouched.items():
+        assert {pod["metadata"]["uid"] for pod in pods(pipeline, component)} == uids, component
+    print(f"{len(answers)} reports were read meanwhile")
+    assert len(answers) > 20
+    assert set(answers) == {200}
+
+
+UNTOUCHED = ("gateway", "postgres", "nats")
+
+
+@contextmanager
+def reading(pipeline: Pipeline) -> Iterator[list[int | str]]:
+    """Reads a report again and again, each over a connection of its own: the statuses, or why there was none."""
+    answers: list[int | str] = []
+    stop, url = threading.Event(), f"{pipeline.url('reporter')}/reports/events"
+
+    def read() -> None:
+        while not stop.wait(0.2):
+            try:
+                answers.append(httpx2.get(url, trust_env=False, timeout=30).status_code)
+            except httpx2.HTTPError as error:
+                answers.append(type(error).__name__)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        yield answers
+    finally:
+        stop.set()
+        reader.join()
 
 
 def test_a_source_that_lags_is_removed(pipeline: Pipeline, sent: dict[str, Sent]) -> None:

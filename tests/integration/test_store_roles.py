@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -11,9 +13,9 @@ import psycopg
 import pytest
 
 from eventpipeline.sources import built_in
-from eventpipeline.store import reports
+from eventpipeline.store import StoreUnavailable, reports
 from eventpipeline.store.append import Appender
-from eventpipeline.store.grants import COLLECTOR, REPORTER, make_logins
+from eventpipeline.store.grants import COLLECTOR, REPORTER, make_logins, renew_logins
 from eventpipeline.store.partitions import maintain
 from eventpipeline.store.pool import open_pool
 from eventpipeline.store.schema import migrate
@@ -21,6 +23,7 @@ from servers import postgres_server
 from stored import facebook
 
 TODAY = datetime.now(UTC).date()
+LOGINS = ("eventpipeline_a", "eventpipeline_a_reporter")
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +33,13 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         make_logins(superuser, {COLLECTOR: "first", REPORTER: "it's"})
         make_logins(superuser, {COLLECTOR: "c"})
         with psycopg.connect(superuser, autocommit=True) as connection:
-            connection.execute("CREATE ROLE eventpipeline_owner LOGIN PASSWORD 'o'")
+            connection.execute("CREATE ROLE eventpipeline_owner LOGIN CREATEROLE PASSWORD 'o'")
+            # As the chart's start of Postgres does.
+            for login in LOGINS:
+                connection.execute(f"CREATE ROLE {login} LOGIN PASSWORD NULL")  # type: ignore[call-overload]
+                connection.execute(  # type: ignore[call-overload]
+                    f"GRANT {login} TO eventpipeline_owner WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
+                )
             connection.execute("ALTER DATABASE eventpipeline OWNER TO eventpipeline_owner")
         found = {
             "owner": f"postgresql://eventpipeline_owner:o@{place}",
@@ -172,3 +181,45 @@ def test_a_database_without_the_roles_belongs_to_its_one_role(tmp_path: Path) ->
         migrate(superuser)
         maintain(superuser, TODAY, None)
         assert migrate(superuser) == ()
+
+
+def test_the_owner_gives_the_services_new_passwords_while_they_are_connected(urls: dict[str, str]) -> None:
+    place = urls["owner"].rpartition("@")[2]
+
+    def all_with(password: str) -> list[str]:
+        return [f"postgresql://{login}:{password}@{place}" for login in LOGINS]
+
+    assert renew_logins(urls["owner"], all_with("first")) == list(LOGINS)
+    assert renew_logins(urls["owner"], all_with("first")) == [], "they can log in"
+    with ExitStack() as stack:
+        opened = [stack.enter_context(psycopg.connect(url)) for url in all_with("first")]
+        # Every collector that starts does this.
+        with ThreadPoolExecutor(4) as pool:
+            done = [pool.submit(renew_logins, urls["owner"], all_with("second")) for _ in range(8)]
+        assert {login for one in done for login in one.result()} == set(LOGINS)
+        assert [one.execute("SELECT 1").fetchone() for one in opened] == [(1,), (1,)]
+    for url in all_with("second"):
+        psycopg.connect(url).close()
+    for url in all_with("first"):
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            psycopg.connect(url)
+
+
+def test_whoever_may_not_give_passwords_says_so(urls: dict[str, str]) -> None:
+    place = urls["owner"].rpartition("@")[2]
+    for by, role in (("owner", "postgres"), ("owner", "nobody_of_this_name"), (COLLECTOR, LOGINS[0])):
+        with pytest.raises(
+            StoreUnavailable, match=rf"{role} cannot log in, and cannot be given its password: .*next start"
+        ):
+            renew_logins(urls[by], [f"postgresql://{role}:wrong@{place}"])
+
+
+def test_the_owner_is_no_service_and_reads_no_password(urls: dict[str, str]) -> None:
+    with psycopg.connect(urls["owner"], autocommit=True) as connection:
+        for login in LOGINS:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f"SET ROLE {login}")  # type: ignore[call-overload]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("SELECT rolpassword FROM pg_authid")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("ALTER ROLE postgres PASSWORD 'x'")

@@ -24,6 +24,7 @@ from eventpipeline.settings import (
     Environment,
     GatewaySettings,
     MaintainSettings,
+    MigrateSettings,
     ReporterSettings,
     SettingsError,
 )
@@ -84,6 +85,7 @@ FIELDS: dict[type[Environment], dict[str, st.SearchStrategy[Any]]] = {
     | {"makes_streams": st.booleans()},
     CollectorSettings: DECLARED | STORE | {"source": st.sampled_from(["facebook", "tiktok"]), "batch_bytes": BYTES},
     ReporterSettings: DECLARED | READERS | STORE | {"sources": NAMES, "gateway_url": st.none() | TEXT},
+    MigrateSettings: STORE | {"service_database_url": st.just("") | TEXT, "reporter_database_url": st.just("") | TEXT},
     MaintainSettings: RETENTION | STORE,
 }
 NEEDED = {"nats_url": "nats://n", "database_url": "postgresql://p", "source": "facebook", "sources": ("facebook",)}

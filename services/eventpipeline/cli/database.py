@@ -8,10 +8,11 @@ import time
 from datetime import UTC, datetime
 
 from eventpipeline.cli.output import fail
-from eventpipeline.settings import MaintainSettings, SettingsError
+from eventpipeline.settings import MaintainSettings, MigrateSettings, SettingsError
 from eventpipeline.store import SchemaMismatch, StoreError, StoreUnavailable
 from eventpipeline.store.address import address
 from eventpipeline.store.erasures import vacuum
+from eventpipeline.store.grants import renew_logins
 from eventpipeline.store.partitions import maintain as maintain_partitions
 from eventpipeline.store.schema import migrate as migrate_schema
 
@@ -21,8 +22,9 @@ _RETRY_SECONDS = 1.0
 def migrate(*, wait: float = 0.0) -> int:
     """Bring the database to this release's schema, and make the partitions of the days ahead.
 
-    Reads DATABASE_URL from the environment. Safe to run at any time, by any number at once; a database that is newer
-    than this release can work with is refused and left alone (exit code 1).
+    Reads DATABASE_URL from the environment, and where they are set SERVICE_DATABASE_URL and REPORTER_DATABASE_URL,
+    whose roles are given the passwords in them. Safe to run at any time, by any number at once; a database that is
+    newer than this release can work with is refused and left alone (exit code 1).
 
     Parameters
     ----------
@@ -33,10 +35,12 @@ def migrate(*, wait: float = 0.0) -> int:
     told = ""
     while True:
         try:
-            settings = MaintainSettings.read(os.environ)
+            settings = MigrateSettings.read(os.environ)
             database = address(settings.database_url, settings.database_tls_dir)
             applied = migrate_schema(database)
             maintained = maintain_partitions(database, datetime.now(UTC).date(), None)
+            logins = [url for url in (settings.service_database_url, settings.reporter_database_url) if url]
+            changed = renew_logins(database, logins)
         except (SettingsError, StoreError) as error:
             if not is_worth_waiting(error) or time.monotonic() >= deadline:
                 return fail(str(error))
@@ -47,6 +51,8 @@ def migrate(*, wait: float = 0.0) -> int:
         else:
             print(f"applied: {', '.join(applied) or 'nothing, the schema is up to date'}")
             print(f"partitions made: {len(maintained.made)}")
+            if changed:
+                print(f"has a new password: {', '.join(changed)}")
             return 0
 
 

@@ -69,7 +69,8 @@ REVOKE CREATE, TEMPORARY ON DATABASE eventpipeline FROM PUBLIC
 ALTER DEFAULT PRIVILEGES FOR ROLE eventpipeline_owner REVOKE ALL ON TABLES FROM eventpipeline_service
 ALTER DEFAULT PRIVILEGES FOR ROLE eventpipeline_owner REVOKE ALL ON SEQUENCES FROM eventpipeline_service
 ALTER ROLE postgres PASSWORD NULL
-ALTER ROLE eventpipeline_owner LOGIN PASSWORD '$owner_password'
+ALTER ROLE eventpipeline_owner LOGIN CREATEROLE PASSWORD '$owner_password'
+GRANT eventpipeline_a, eventpipeline_b, eventpipeline_a_reporter, eventpipeline_b_reporter TO eventpipeline_owner WITH ADMIN TRUE, INHERIT FALSE, SET FALSE
 ALTER ROLE $present LOGIN PASSWORD '$present_password'
 ALTER ROLE $other $former
 ALTER ROLE ${present}_reporter LOGIN PASSWORD '$present_reporter_password'
