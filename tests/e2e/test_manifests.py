@@ -174,18 +174,21 @@ async def test_certificates_are_renewed_without_a_refused_request(operator: Clus
         async with pipeline.reporter() as client:
             observer = Observer(client)
             start = await observer.observe()
-            posting = asyncio.create_task(
-                publish(pipeline.url("gateway"), Options(seconds=60, rate=2, batch=(50, 100), seed=4))
-            )
-            metadata = {"name": "marketing-nats", "namespace": pipeline.namespace}
-            renewed = {"url": outside.secured_url, **_certificates(outside)}
-            operator.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": renewed})
-            operator.kubectl("annotate", f"evp/{pipeline.name}", "looked-at=now", namespace=pipeline.namespace)
-            await asyncio.to_thread(
-                wait_for, lambda: not before & _hashes(pipeline), what=lambda: "pods with the new ones", seconds=50
-            )
-            ledger = await posting
-        pipeline.until_ready()
+            stop = asyncio.Event()
+            options = Options(seconds=300, rate=2, batch=(50, 100), seed=4)
+            posting = asyncio.create_task(publish(pipeline.url("gateway"), options, stop=stop))
+            try:
+                metadata = {"name": "marketing-nats", "namespace": pipeline.namespace}
+                renewed = {"url": outside.secured_url, **_certificates(outside)}
+                operator.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": renewed})
+                operator.kubectl("annotate", f"evp/{pipeline.name}", "looked-at=now", namespace=pipeline.namespace)
+                await asyncio.to_thread(
+                    wait_for, lambda: not before & _hashes(pipeline), what=lambda: "pods with the new ones", seconds=90
+                )
+                await asyncio.to_thread(pipeline.until_ready)
+            finally:
+                stop.set()
+                ledger = await posting
         async with pipeline.reporter() as client:
             end = await Observer(client).observe_stored(ledger, start, quiet=60.0)
         verdict = judge(ledger, start, end)
