@@ -42,7 +42,7 @@ async def test_the_load_through_the_service_is_counted_exactly_once(pipeline: Pi
     async with pipeline.reporter() as client:
         observer = Observer(client)
         before = await observer.observe()
-        ledger = await publish(gateway, Options(seconds=60, batch=(500, 10_000), seed=7, corrupt=0.3))
+        ledger = await publish(gateway, Options(seconds=20, rate=3, batch=(500, 10_000), seed=7, corrupt=0.3))
         after = await observer.observe_stored(ledger, before, quiet=60.0)
     verdict = judge(ledger, before, after)
     print(verdict.summary)
