@@ -36,7 +36,7 @@ def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
             connection.execute("CREATE ROLE eventpipeline_owner LOGIN CREATEROLE PASSWORD 'o'")
             # As the chart's start of Postgres does.
             for login in LOGINS:
-                connection.execute(f"CREATE ROLE {login} LOGIN PASSWORD NULL")  # type: ignore[call-overload]
+                connection.execute(f"CREATE ROLE {login} NOLOGIN PASSWORD NULL")  # type: ignore[call-overload]
                 connection.execute(  # type: ignore[call-overload]
                     f"GRANT {login} TO eventpipeline_owner WITH ADMIN TRUE, INHERIT FALSE, SET FALSE"
                 )

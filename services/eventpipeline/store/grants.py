@@ -42,7 +42,7 @@ def renew_logins(database_url: str, urls: Iterable[str]) -> list[str]:
             with connection.transaction():
                 # Of two that change one row of the catalogue at once, one fails.
                 connection.execute("SELECT pg_advisory_xact_lock(hashtext('eventpipeline logins'))")
-                statement = sql.SQL("ALTER ROLE {} PASSWORD {}")
+                statement = sql.SQL("ALTER ROLE {} LOGIN PASSWORD {}")
                 try:
                     connection.execute(statement.format(sql.Identifier(role), sql.Literal(verifier)))
                 except (errors.InsufficientPrivilege, errors.UndefinedObject) as error:
