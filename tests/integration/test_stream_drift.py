@@ -149,7 +149,7 @@ async def test_a_consumer_that_passed_over_messages_is_made_anew_and_none_is_los
         await eventually(is_made, "another consumer")
         await publish(stream, events[4:])
         subscription = await jetstream.pull_subscribe_bind("collector", name)
-        with contextlib.suppress(nats.errors.TimeoutError, nats.js.errors.APIError):
+        with contextlib.suppress(TimeoutError, nats.js.errors.APIError):
             await subscription.fetch(2, timeout=0.3)
         assert await stream.trim("facebook") == 0, "what such a consumer says is stored is not believed"
 
