@@ -49,9 +49,8 @@ def test_the_image_says_its_version(cluster: Cluster, namespace: str) -> None:
 
 
 def test_the_image_has_helm_the_charts_and_no_root(cluster: Cluster, namespace: str) -> None:
-    script = (
-        "id -u; helm version --template '{{.Version}} '; ls /opt/eventpipeline/charts; touch /here || echo read-only"
-    )
+    charts = "helm version --template '{{.Version}} '; ls /opt/eventpipeline/charts"
+    script = f"id -u; {charts}; touch /here 2>&1 || echo read-only"
     output = _output(cluster, _pod("inside", ["sh", "-c", script]), namespace)
     assert output.split()[:2] == ["10001", "v4.3.1"]
     assert "eventpipeline-operator" in output
