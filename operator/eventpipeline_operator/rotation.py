@@ -49,14 +49,15 @@ async def rotate_if_asked(
     """Goes on with the rotations that the resource asks for. Raises Conflict where somebody else changed the Secret."""
     database = _asked(pipeline, ROTATE_DATABASE, secrets, ROTATED)
     nats = _asked(pipeline, ROTATE_NATS, secrets, NATS_ROTATED)
-    if pipeline.spec.paused or not (database or nats):
+    if pipeline.spec.paused or (database is None and nats is None):
         return Rotation(secrets)
     pods = await looking.pods(pipeline)
     workloads = workloads_seen(pipeline.metadata.name, Objects(live, pods))
     # One after the other: each waits until what runs has what the one before has changed.
-    if database:
+    if database is not None:
         return await _rotate_database(cluster, pipeline, secrets, workloads, database)
-    return await _rotate_nats(cluster, looking, pipeline, secrets, workloads, nats or "")
+    assert nats is not None
+    return await _rotate_nats(cluster, looking, pipeline, secrets, workloads, nats)
 
 
 def _asked(pipeline: EventPipeline, annotation: str, secrets: Credentials, done: str) -> str | None:

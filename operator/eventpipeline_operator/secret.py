@@ -48,8 +48,8 @@ class Credentials:
     store_tls: Files = field(default_factory=dict, repr=False)
     version: str | None = None
     """The resourceVersion of the pipeline's own Secret."""
-    notes: Mapping[str, str] = field(default_factory=dict)
-    """Its annotations."""
+    notes: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Its annotations, among which a kubectl that applied it has left all that was in it."""
 
     @property
     def hashes(self) -> SecretHashes:

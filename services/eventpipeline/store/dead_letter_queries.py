@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 from uuid import UUID
 
-from psycopg import errors
+from psycopg import errors, sql
 from psycopg.rows import class_row
 
 from eventpipeline.store import NotAllowed
@@ -95,7 +95,7 @@ async def list_dead_letters(
         "limit": limit,
     }
     async with connection.cursor(row_factory=class_row(DeadLetter)) as cursor:
-        await cursor.execute(statement("dead_letters_list"), parameters)
+        await cursor.execute(_of_selected("dead_letters_list"), parameters)
         return await cursor.fetchall()
 
 
@@ -115,26 +115,32 @@ async def count_dead_letters(connection: Connection, sources: tuple[str, ...]) -
 
 async def count_selected(connection: Connection, selected: DeadLetterFilter) -> int:
     """How many are meant. Raises StoreUnavailable."""
-    row = await (await connection.execute(statement("dead_letters_count_selected"), selected.parameters())).fetchone()
+    cursor = await connection.execute(_of_selected("dead_letters_count_selected"), selected.parameters())
+    row = await cursor.fetchone()
     assert row is not None
     return int(row[0])
 
 
 async def drop_dead_letter(pool: Pool, identity: UUID) -> bool:
     """Drops one dead letter; False where there is none of this id. Raises NotAllowed or StoreUnavailable."""
-    return await _dropped(pool, "dead_letters_drop", {"id": identity}) > 0
+    return await _dropped(pool, statement("dead_letters_drop"), {"id": identity}) > 0
 
 
 async def drop_dead_letters(pool: Pool, selected: DeadLetterFilter) -> int:
     """Drops all that are meant, in one transaction, and says how many. Raises NotAllowed or StoreUnavailable."""
-    return await _dropped(pool, "dead_letters_drop_selected", selected.parameters())
+    return await _dropped(pool, _of_selected("dead_letters_drop_selected"), selected.parameters())
 
 
-async def _dropped(pool: Pool, name: str, parameters: dict[str, Any]) -> int:
+def _of_selected(name: str) -> sql.Composed:
+    """The statement of this name, with the condition that a dead letter is meant."""
+    return sql.SQL(statement(name)).format(selected=sql.SQL(statement("dead_letters_selected")))
+
+
+async def _dropped(pool: Pool, query: LiteralString | sql.Composed, parameters: dict[str, Any]) -> int:
     async with connection(pool) as opened:
         try:
             async with opened.transaction():
                 await opened.execute("SET TRANSACTION READ WRITE")
-                return (await opened.execute(statement(name), parameters)).rowcount
+                return (await opened.execute(query, parameters)).rowcount
         except errors.InsufficientPrivilege as error:
             raise NotAllowed("the reporter's role in the database may not drop dead letters") from error
