@@ -91,6 +91,25 @@ async def test_production_is_closed(production: Pipeline) -> None:
     assert "read reports" not in production.condition("Open")["message"]
 
 
+async def test_the_passwords_of_nats_are_rotated_without_a_refused_request(production: Pipeline) -> None:
+    """Before the load of the next test: every pod that the autoscaler adds for it would be replaced one by one too."""
+    pipeline, cluster = production, production.cluster
+    servers = {f"{pipeline.name}-nats-{ordinal}" for ordinal in range(3)}
+    uids, before = {_pod_uid(pipeline, server) for server in servers}, _hashes(pipeline)
+    assert len(before) == 3, "gateway, collectors and reporter each have a login of their own"
+    async with nothing_refused_meanwhile(pipeline, seed=5):
+        annotation = "eventpipeline.dev/rotate-nats-password=1"
+        cluster.kubectl("annotate", f"evp/{pipeline.name}", annotation, namespace=pipeline.namespace)
+        began = time.monotonic()
+        await asyncio.to_thread(
+            wait_for, lambda: _login(pipeline) == "gateway_b", what=lambda: "the other logins", seconds=180
+        )
+        print(f"three servers have learnt their passwords after {time.monotonic() - began:.1f} s")
+        await _until_replaced(pipeline, before)
+    assert {_pod_uid(pipeline, server) for server in servers} == uids, "no server was started anew"
+    assert any("rotated the passwords of NATS" in message for message in pipeline.events())
+
+
 async def test_production_survives_the_loss_of_a_nats_server(production: Pipeline) -> None:
     pipeline = production
     leader = _leader_of_a_cluster_of_three(pipeline)
@@ -117,24 +136,6 @@ async def test_production_survives_the_loss_of_a_nats_server(production: Pipelin
     pipeline.until_ready()
     assert _pod_uid(pipeline, leader) != before
     _leader_of_a_cluster_of_three(pipeline)
-
-
-async def test_the_passwords_of_nats_are_rotated_without_a_refused_request(production: Pipeline) -> None:
-    pipeline, cluster = production, production.cluster
-    servers = {f"{pipeline.name}-nats-{ordinal}" for ordinal in range(3)}
-    uids, before = {_pod_uid(pipeline, server) for server in servers}, _hashes(pipeline)
-    assert len(before) == 3, "gateway, collectors and reporter each have a login of their own"
-    async with nothing_refused_meanwhile(pipeline, seed=5):
-        annotation = "eventpipeline.dev/rotate-nats-password=1"
-        cluster.kubectl("annotate", f"evp/{pipeline.name}", annotation, namespace=pipeline.namespace)
-        began = time.monotonic()
-        await asyncio.to_thread(
-            wait_for, lambda: _login(pipeline) == "gateway_b", what=lambda: "the other logins", seconds=180
-        )
-        print(f"three servers have learnt their passwords after {time.monotonic() - began:.1f} s")
-        await _until_replaced(pipeline, before)
-    assert {_pod_uid(pipeline, server) for server in servers} == uids, "no server was started anew"
-    assert any("rotated the passwords of NATS" in message for message in pipeline.events())
 
 
 def _login(pipeline: Pipeline) -> str:
