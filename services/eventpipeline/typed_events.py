@@ -8,6 +8,7 @@ have are the same, word for word: what is decoded here is valid there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union
 
 import msgspec
@@ -15,28 +16,40 @@ from msgspec import UNSET, Meta, UnsetType
 
 from eventpipeline.sources import FunnelStage, Schema, Source
 
-_NUMBERS: Mapping[str, type] = {"integer": int, "number": float}
 
-
-def decoder(source: Source, patterns: Mapping[str, str], max_number: int) -> Callable[[bytes], object]:
+def decoder(
+    source: Source, patterns: Mapping[str, str], max_number: int, *, only_telling: bool
+) -> Callable[[bytes], object]:
     """Decodes a JSON array of events of `source`.
 
     `patterns` has the regular expression of each format, `max_number` bounds the numbers that the source does not.
-    Raises msgspec.MsgspecError, UnicodeDecodeError or RecursionError where not every event is decoded.
+    With `only_telling`, a number that has a point or an exponent must be above zero: then its double tells that no
+    digits of it are lost in an exponent far below. Raises msgspec.MsgspecError, UnicodeDecodeError or RecursionError
+    where not every event is decoded.
     """
     # In Python `$` is also before a newline that ends the text.
     exact = {name: pattern.removesuffix("$") + r"\Z" for name, pattern in patterns.items()}
-    types = tuple(_event(source, stage, exact, max_number) for stage in source.stages)
+    rules = _Rules(exact, max_number, only_telling)
+    types = tuple(_event(source, stage, rules) for stage in source.stages)
     return msgspec.json.Decoder(list[Union[types]]).decode  # type: ignore[valid-type]  # noqa: UP007
 
 
-def _event(source: Source, stage: FunnelStage, patterns: Mapping[str, str], max_number: int) -> type:
+@dataclass(frozen=True)
+class _Rules:
+    """What holds in all sources alike."""
+
+    patterns: Mapping[str, str]
+    max_number: int
+    only_telling: bool
+
+
+def _event(source: Source, stage: FunnelStage, rules: _Rules) -> type:
     members = {
         "eventId": (Annotated[str, Meta(min_length=1, max_length=128)], True),
-        "timestamp": (Annotated[str, Meta(pattern=patterns["date-time"])], True),
+        "timestamp": (Annotated[str, Meta(pattern=rules.patterns["date-time"])], True),
         "source": (Literal[source.name], True),
         "eventType": (_one_of(source.event_types_of(stage)), True),
-        "data": (_type(source.schema_of(stage), patterns, max_number), True),
+        "data": (_type(source.schema_of(stage), rules), True),
     }
     if len(source.stages) == 1:
         # A tag that tells nothing apart may be missing.
@@ -44,23 +57,32 @@ def _event(source: Source, stage: FunnelStage, patterns: Mapping[str, str], max_
     return _struct(members, tag_field="funnelStage", tag=stage)
 
 
-def _type(schema: Schema, patterns: Mapping[str, str], max_number: int) -> Any:
+def _type(schema: Schema, rules: _Rules) -> Any:
     found: Any
     kind = next(kind for kind in schema.types if kind != "null")
     if kind == "object":
         found = _struct(
             {
-                name: (_type(member, patterns, max_number), name in schema.required)
+                name: (_type(member, rules), name in schema.required)
                 for name, member in schema.properties.items()
             }
         )
     elif kind == "string":
-        found = _string(schema, patterns)
+        found = _string(schema, rules.patterns)
     else:
-        low = -max_number if schema.minimum is None else schema.minimum
-        high = max_number if schema.maximum is None else schema.maximum
-        found = Annotated[_NUMBERS[kind], Meta(ge=low, le=high)]
+        found = _number(kind, schema, rules)
     return found | None if "null" in schema.types else found
+
+
+def _number(kind: str, schema: Schema, rules: _Rules) -> Any:
+    low = -rules.max_number if schema.minimum is None else schema.minimum
+    high = rules.max_number if schema.maximum is None else schema.maximum
+    whole = Annotated[int, Meta(ge=low, le=high)]
+    if kind == "integer":
+        return whole  # as msgspec has it: 5.0 and 5e0 are none
+    if not rules.only_telling:
+        return Annotated[float, Meta(ge=low, le=high)]
+    return whole | (Annotated[float, Meta(ge=low, le=high)] if low > 0 else Annotated[float, Meta(gt=0, le=high)])
 
 
 def _string(schema: Schema, patterns: Mapping[str, str]) -> Any:

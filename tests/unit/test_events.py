@@ -662,6 +662,29 @@ def test_a_member_that_the_contract_does_not_name_is_left_to_the_next_route(sour
     assert VALIDATORS[source].all_valid(written)
 
 
+@pytest.mark.parametrize(
+    "number",
+    [b"1e-20000", b"0e99999", b"-1e-20000", b"1" + b"0" * 4300 + b"e-4300", b"0." + b"0" * 4300 + b"1e99999"],
+)
+def test_no_route_takes_a_number_whose_digits_are_lost_in_its_double(number: bytes) -> None:
+    validator = VALIDATORS["tiktok"]
+    for written in (
+        text(event("tiktok", "top")).replace(b'"watchTime":', b'"watchTime":' + number + b',"watchTime":'),
+        re.sub(rb'("watchTime":)[0-9.]+', rb"\g<1>" + number, text(event("tiktok", "top"))),
+    ):
+        assert number in written
+        for others in (b"", b"," + text(event("tiktok", "bottom", surprise=1))):
+            assert not validator.all_valid(b"[" + written + others + b"]"), written
+        assert validator.fault(written)
+
+
+@pytest.mark.parametrize("number", [b"0", b"0.0", b"0.5", b"1e1", b"1E-300", b"100e-100"])
+def test_numbers_that_may_be_are_taken_together(number: bytes) -> None:
+    written = re.sub(rb'("watchTime":)[0-9.]+', rb"\g<1>" + number, text(event("tiktok", "top")))
+    assert number in written
+    assert VALIDATORS["tiktok"].all_valid(b"[" + written + b"," + text(event("tiktok", "top")) + b"]")
+
+
 @settings(max_examples=1500, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @given(hunting_events())
 @example(("tiktok", with_extra(b"1e-310")))
