@@ -62,10 +62,7 @@ def _type(schema: Schema, rules: _Rules) -> Any:
     kind = next(kind for kind in schema.types if kind != "null")
     if kind == "object":
         found = _struct(
-            {
-                name: (_type(member, rules), name in schema.required)
-                for name, member in schema.properties.items()
-            }
+            {name: (_type(member, rules), name in schema.required) for name, member in schema.properties.items()}
         )
     elif kind == "string":
         found = _string(schema, rules.patterns)

@@ -1,6 +1,7 @@
 -- Folds the transactions of appends of one source into the rollup, the oldest first, and says how many rows went.
 --
--- A bucket with more campaigns than are kept is given up for good: its arrays are NULL from then on.
+-- A bucket with more campaigns than are kept is given up for good: its arrays are NULL from then on. Where these alone
+-- are too many for a minute, they are for all that it is part of, and need not be added up.
 WITH taken AS (
     DELETE FROM rollup_campaigns_batch
     WHERE id IN (SELECT id FROM rollup_campaigns_batch WHERE source = %(source)s ORDER BY id LIMIT %(limit)s)
@@ -15,11 +16,14 @@ WITH taken AS (
 ), there AS MATERIALIZED (
     -- The buckets that these belong to, with what is there of them.
     SELECT touched.step, touched.start, touched.currency, r.campaign_id, r.transactions, r.amounts, r.revenue,
-           r.step IS NOT NULL AND r.campaign_id IS NULL AS is_given_up
+           touched.is_over, r.step IS NOT NULL AND r.campaign_id IS NULL AS is_given_up
     FROM (
-        SELECT DISTINCT step, date_bin(length, minute, '2000-01-01T00:00:00Z') AS start, currency
-        FROM (SELECT DISTINCT minute, currency FROM line) AS minutes
+        SELECT step, date_bin(length, minute, '2000-01-01T00:00:00Z') AS start, currency, bool_or(is_over) AS is_over
+        FROM (
+            SELECT minute, currency, count(*) > %(kept_campaigns)s AS is_over FROM line GROUP BY 1, 2
+        ) AS minutes
         CROSS JOIN rollup_steps
+        GROUP BY 1, 2, 3
     ) AS touched
     LEFT JOIN rollup_campaigns AS r
       ON r.source = %(source)s AND r.step = touched.step AND r.start = touched.start
@@ -31,7 +35,7 @@ WITH taken AS (
     CROSS JOIN rollup_steps AS steps
     JOIN there
       ON there.step = steps.step AND there.start = date_bin(steps.length, line.minute, '2000-01-01T00:00:00Z')
-     AND there.currency IS NOT DISTINCT FROM line.currency AND NOT there.is_given_up
+     AND there.currency IS NOT DISTINCT FROM line.currency AND NOT there.is_given_up AND NOT there.is_over
 ), summed AS (
     SELECT step, start, currency, campaign_id,
            sum(transactions) AS transactions, sum(amounts) AS amounts, sum(revenue) AS revenue
@@ -41,6 +45,7 @@ WITH taken AS (
         SELECT there.step, there.start, there.currency, each.*
         FROM there
         CROSS JOIN LATERAL unnest(there.campaign_id, there.transactions, there.amounts, there.revenue) AS each
+        WHERE NOT there.is_over
     ) AS part
     GROUP BY 1, 2, 3, 4
 ), bucket AS (
@@ -49,6 +54,10 @@ WITH taken AS (
            array_agg(amounts) AS amounts, array_agg(revenue) AS revenue
     FROM summed
     GROUP BY 1, 2, 3
+    UNION ALL
+    SELECT step, start, currency, FALSE, NULL, NULL, NULL, NULL
+    FROM there
+    WHERE is_over AND NOT is_given_up
 ), folded AS (
     INSERT INTO rollup_campaigns (source, step, start, currency, campaign_id, transactions, amounts, revenue)
     SELECT %(source)s, step, start, currency,
