@@ -232,6 +232,25 @@ async def test_a_fetch_is_bounded_by_count_and_by_bytes(shared_nats: str, stream
         await puller.close()
 
 
+async def test_a_fetch_whose_bytes_are_filled_exactly_ends_too(shared_nats: str, stream_prefix: str) -> None:
+    """Of such a request nats-server says with no word that it is done."""
+    async with streaming(shared_nats, stream_prefix) as stream:
+        await put(stream, 150)
+        puller = await stream.puller("facebook")
+        await acknowledge(await puller.fetch(120, MIB, 1.0))  # so that numbers keep their length from here on
+        two = await puller.fetch(2, MIB, 1.0)
+        headers = b"NATS/1.0\r\n\r\n"
+        size = sum(len(message._msg.subject + message._msg.reply) + len(headers + message.data) for message in two)
+        await give_back(two)
+        started = time.monotonic()
+        again = await puller.fetch(1000, size, 1.0)
+        assert sorted(message.sequence for message in again) == [message.sequence for message in two]
+        assert time.monotonic() - started < 1
+        await acknowledge(again)
+        assert len(await puller.fetch(1000, MIB, 1.0)) == 28
+        await puller.close()
+
+
 async def test_a_fetch_waits_for_the_first_message_and_no_longer(shared_nats: str, stream_prefix: str) -> None:
     async with streaming(shared_nats, stream_prefix) as stream:
         puller = await stream.puller("facebook")

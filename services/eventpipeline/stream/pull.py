@@ -21,6 +21,9 @@ from eventpipeline.stream.errors import StreamUnavailable, unavailable
 _HEARTBEAT_SECONDS = 1.0
 _SILENCE_SECONDS = 4.0
 """A consumer that says nothing for so long, not even that it has nothing, is away."""
+_PAUSE_SECONDS = 0.2
+"""What has come is taken where nothing follows for so long: nats-server (2.15) does not say that a request is done when
+its messages are exactly as many bytes as were asked for. Was it only slow, the rest comes with the next request."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +89,9 @@ class Puller:
         messages: list[Message] = []
         try:
             while len(messages) < count:
-                msg = await self._next()
+                msg = await self._next_soon() if messages else await self._next()
+                if not msg:
+                    break
                 if msg.reply:  # what the server says of a request has no reply subject
                     messages.append(Message(msg.data, msg.headers or {}, msg))
                 elif msg.subject == reply and _is_end(msg.headers or {}, something_came=bool(messages)):
@@ -95,6 +100,13 @@ class Puller:
             await give_back(messages)
             raise
         return messages
+
+    async def _next_soon(self) -> Msg | None:
+        """The next message or word of the server; None where it pauses."""
+        try:
+            return await self._subscription.next_msg(timeout=_PAUSE_SECONDS)
+        except TimeoutError:
+            return None
 
     async def _next(self) -> Msg:
         """The next message or word of the server. Raises StreamUnavailable where none comes."""
