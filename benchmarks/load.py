@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections import deque
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 import httpx2
@@ -105,10 +106,10 @@ def fits_in_memory(plan: Plan) -> bool:
     return plan.body_bytes < _MEMORY_SHARE * available_memory()
 
 
-def _make(plan: Plan, seed: int, folder: Path) -> list[_Stored]:
+def _make(plan: Plan, seed: int, folder: Path) -> deque[_Stored]:
     """The batches of `plan`, their timestamps close to now; those of another seed have other event ids."""
     generator, in_memory = Generator(seed, (plan.size, plan.size), corrupt=0.0), fits_in_memory(plan)
-    stored: list[_Stored] = []
+    stored: deque[_Stored] = deque()
     for index in range(plan.batches):
         batch = generator.batch(index, datetime.now(UTC))
         if in_memory:
@@ -127,15 +128,17 @@ class _Poster:
         self._ledger, self._client = ledger, client
         self._clock = asyncio.get_running_loop().time
 
-    async def post_all(self, batches: Sequence[_Stored], interval: float) -> None:
-        started, batch = self._clock(), await batches[0].read()
+    async def post_all(self, batches: deque[_Stored], interval: float) -> None:
+        """Takes each batch out of `batches`, so that the memory of what was answered is the machine's again."""
+        started, batch = self._clock(), await batches.popleft().read()
         async with asyncio.TaskGroup() as posts:
-            for index in range(len(batches)):
+            for index in count():
                 due = started + index * interval
                 await asyncio.sleep(max(0.0, due - self._clock()))
                 posts.create_task(self._post(batch, started, due))
-                if index + 1 < len(batches):
-                    batch = await batches[index + 1].read()
+                if not batches:
+                    break
+                batch = await batches.popleft().read()
 
     async def _post(self, batch: Batch, started: float, due: float) -> None:
         sent = self._clock()

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-PSS_EVERY_SECONDS = 5.0
+PSS_EVERY_SECONDS = 20.0
 """To add up what the processes of a tree share, the kernel walks over all their pages: it costs some 30 ms here."""
 _TICK = os.sysconf("SC_CLK_TCK")
 _KIB = 1024

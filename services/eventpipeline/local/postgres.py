@@ -37,8 +37,9 @@ _MOST_SECONDS_TO_STOP = 10.0
 _OPTIONS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
-    # After a checkpoint every page is logged whole when it is next written: the fewer of them, the better.
-    "max_wal_size": "8GB",
+    # After a checkpoint every page is logged whole when it is next written: the fewer of them, the better. But before
+    # the first one every file of the log is new, and written twice.
+    "max_wal_size": "2GB",
     "checkpoint_timeout": "15min",
     "random_page_cost": "1.1",
     "jit": "off",
@@ -47,14 +48,14 @@ _OPTIONS = {
 }
 """fsync and synchronous_commit stay on: a collector acknowledges events once they are committed."""
 
-_LEAST_BUFFERS, _MOST_BUFFERS = 128 * 2**20, 2 * 2**30
+_LEAST_BUFFERS, _MOST_BUFFERS = 128 * 2**20, 2**30
 
 
 def shared_buffers() -> str:
-    """An eighth of the memory, at most 2 GiB.
+    """An eighth of the memory, at most 1 GiB.
 
-    Appends write to the ends of the table and of the key. Events that come late, and copies, are looked for further
-    back: while those pages fit, from memory.
+    Appends write to the ends of the table and of the key, and need little. Events that come late, and copies, are
+    looked for further back: what does not fit is then read from the system's cache of files.
     """
     size = min(max(psutil.virtual_memory().total // 8, _LEAST_BUFFERS), _MOST_BUFFERS)
     return f"{size // 2**20}MB"
