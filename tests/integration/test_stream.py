@@ -241,13 +241,10 @@ async def test_a_fetch_whose_bytes_are_filled_exactly_ends_too(shared_nats: str,
         two = await puller.fetch(2, MIB, 1.0)
         headers = b"NATS/1.0\r\n\r\n"
         size = sum(len(message._msg.subject + message._msg.reply) + len(headers + message.data) for message in two)
-        await give_back(two)
         started = time.monotonic()
-        again = await puller.fetch(1000, size, 1.0)
-        assert sorted(message.sequence for message in again) == [message.sequence for message in two]
+        assert [message.sequence for message in await puller.fetch(1000, size, 1.0)] == [123, 124]
         assert time.monotonic() - started < 1
-        await acknowledge(again)
-        assert len(await puller.fetch(1000, MIB, 1.0)) == 28
+        assert len(await puller.fetch(1000, MIB, 1.0)) == 26
         await puller.close()
 
 
