@@ -11,7 +11,6 @@ import sys
 from collections import deque
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import count
 from pathlib import Path
 
 import httpx2
@@ -130,15 +129,15 @@ class _Poster:
 
     async def post_all(self, batches: deque[_Stored], interval: float) -> None:
         """Takes each batch out of `batches`, so that the memory of what was answered is the machine's again."""
-        started, batch = self._clock(), await batches.popleft().read()
+        started, posts_to_make = self._clock(), len(batches)
+        batch = await batches.popleft().read()
         async with asyncio.TaskGroup() as posts:
-            for index in count():
+            for index in range(posts_to_make):
                 due = started + index * interval
                 await asyncio.sleep(max(0.0, due - self._clock()))
                 posts.create_task(self._post(batch, started, due))
-                if not batches:
-                    break
-                batch = await batches.popleft().read()
+                if batches:
+                    batch = await batches.popleft().read()
 
     async def _post(self, batch: Batch, started: float, due: float) -> None:
         sent = self._clock()

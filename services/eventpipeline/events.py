@@ -209,6 +209,7 @@ class EventValidator:
         self.source = source
         self._decode = typed_events.decoder(source, _PATTERNS, MAX_NUMBER, only_telling=True)
         self._decode_any_number = typed_events.decoder(source, _PATTERNS, MAX_NUMBER, only_telling=False)
+        self._has_fractions = any(typed_events.has_fractions(source.schema_of(stage)) for stage in source.stages)
         self._many = _validator(cs.list_schema(_event(source, exact=False), strict=True), exact=False)
         self._one = _validator(_event(source, exact=True), exact=True)
 
@@ -219,15 +220,17 @@ class EventValidator:
         """
         if b"\\" in packed and b"\\u0000" in packed:
             return False
-        if not _may_hold_a_long_number(packed):
+        is_quick = not _may_hold_a_long_number(packed)
+        if is_quick:
             with contextlib.suppress(*UNREADABLE):
                 self._decode(packed)
                 return True
         if b",e," in packed.translate(_SHAPE, _OF_NUMBERS) and _LARGE_EXPONENT.search(packed):
             return False
-        with contextlib.suppress(*UNREADABLE):
-            self._decode_any_number(packed)
-            return True
+        if self._has_fractions or not is_quick:  # else it is what was just decoded in vain
+            with contextlib.suppress(*UNREADABLE):
+                self._decode_any_number(packed)
+                return True
         # Some event has a member that its source does not name, which is allowed, or a fault.
         try:
             self._many.validate_json(packed)

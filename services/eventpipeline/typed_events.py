@@ -34,6 +34,11 @@ def decoder(
     return msgspec.json.Decoder(list[Union[types]]).decode  # type: ignore[valid-type]  # noqa: UP007
 
 
+def has_fractions(schema: Schema) -> bool:
+    """Whether a number in it may have a point or an exponent; else `only_telling` changes nothing."""
+    return "number" in schema.types or any(map(has_fractions, schema.properties.values()))
+
+
 @dataclass(frozen=True)
 class _Rules:
     """What holds in all sources alike."""
@@ -77,9 +82,9 @@ def _number(kind: str, schema: Schema, rules: _Rules) -> Any:
     whole = Annotated[int, Meta(ge=low, le=high)]
     if kind == "integer":
         return whole  # as msgspec has it: 5.0 and 5e0 are none
-    if not rules.only_telling:
-        return Annotated[float, Meta(ge=low, le=high)]
-    return whole | (Annotated[float, Meta(ge=low, le=high)] if low > 0 else Annotated[float, Meta(gt=0, le=high)])
+    if rules.only_telling and low <= 0:
+        return whole | Annotated[float, Meta(gt=0, le=high)]
+    return Annotated[float, Meta(ge=low, le=high)]
 
 
 def _string(schema: Schema, patterns: Mapping[str, str]) -> Any:

@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, LiteralString
 
@@ -116,21 +117,21 @@ def test_whatever_differs_is_found_and_said(database: str) -> None:
     assert_holds(database, events)
 
 
-async def test_campaigns_that_are_too_many_are_counted_from_the_events(database: str) -> None:
-    def events(first: int, count: int) -> bytes:
-        return orjson.dumps(
-            [
-                {
-                    "eventId": f"e{number}", "timestamp": f"2025-03-01T12:{number // 900:02}:00Z",
-                    "source": "facebook", "funnelStage": "bottom", "eventType": "checkout.complete",
-                    "data": {
-                        "user": {"userId": "u"}, "engagement": {"campaignId": f"c{number}", "purchaseAmount": "1"},
-                    },
-                }
-                for number in range(first, first + count)
-            ]
-        )  # fmt: skip
+def checkouts(numbers: Iterable[int], minute: Callable[[int], int]) -> bytes:
+    """Transactions of 1.00, each of a campaign of its own, so many minutes after noon."""
+    return orjson.dumps(
+        [
+            {
+                "eventId": f"e{number}", "timestamp": f"2025-03-01T12:{minute(number):02}:00Z",
+                "source": "facebook", "funnelStage": "bottom", "eventType": "checkout.complete",
+                "data": {"user": {"userId": "u"}, "engagement": {"campaignId": f"c{number}", "purchaseAmount": "1"}},
+            }
+            for number in numbers
+        ]
+    )  # fmt: skip
 
+
+async def test_campaigns_that_are_too_many_are_counted_from_the_events(database: str) -> None:
     first, last = f"{NOON:%Y-%m-%dT%H:%M:%SZ}", f"{NOON + timedelta(minutes=5):%Y-%m-%dT%H:%M:%SZ}"
     asked = {"from_": first, "to": last, "groupBy": "campaign", "limit": 1000}
     async with (
@@ -138,7 +139,8 @@ async def test_campaigns_that_are_too_many_are_counted_from_the_events(database:
         reporter(database) as http,
     ):
         for start, count in ((0, 900), (900, 50), (950, 51), (1001, 9)):
-            await Appender(built_in("facebook")).append(connection, events(start, count))
+            numbers = range(start, start + count)
+            await Appender(built_in("facebook")).append(connection, checkouts(numbers, lambda number: number // 900))
             for _ in range(2):  # before it is folded, and after
                 found = await ask(http, "/reports/revenue", **asked)
                 assert (found["total"], found["transactions"]) == (f"{start + count}.00", start + count)
@@ -149,6 +151,26 @@ async def test_campaigns_that_are_too_many_are_counted_from_the_events(database:
     kept = "SELECT count(*) FROM rollup_campaigns WHERE campaign_id IS NOT NULL AND step = "
     assert scalar(database, kept + "'day'") == 0, "1,010 campaigns of a day are more than are kept"
     assert scalar(database, kept + "'minute'") == 2
+    assert rollups(database, "check").returncode == 0
+
+
+async def test_a_minute_with_too_many_campaigns_takes_all_that_it_is_part_of_with_it(database: str) -> None:
+    first, last = f"{NOON:%Y-%m-%dT%H:%M:%SZ}", f"{NOON + timedelta(minutes=5):%Y-%m-%dT%H:%M:%SZ}"
+    given_up = "SELECT count(*) FROM rollup_campaigns WHERE campaign_id IS NULL"
+    kept = "SELECT coalesce(sum(cardinality(campaign_id)), 0) FROM rollup_campaigns WHERE step = "
+    async with (
+        await psycopg.AsyncConnection.connect(database, autocommit=True) as connection,
+        reporter(database) as http,
+    ):
+        # Those of the second fold are too many on their own; ten of them are of the minute after.
+        for start, stop, expected in ((0, 30, (0, 30, 30)), (30, 1041, (5, 10, 0)), (1041, 1046, (5, 10, 0))):
+            appended = checkouts(range(start, stop), lambda number: int(1031 <= number < 1041))
+            await Appender(built_in("facebook")).append(connection, appended)
+            await fold(connection, built_in("facebook"))
+            found = (scalar(database, given_up), scalar(database, kept + "'minute'"), scalar(database, kept + "'day'"))
+            assert found == expected
+            report = await ask(http, "/reports/revenue", from_=first, to=last, groupBy="campaign", limit=1000)
+            assert (report["total"], report["transactions"]) == (f"{stop}.00", stop)
     assert rollups(database, "check").returncode == 0
 
 
