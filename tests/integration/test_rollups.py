@@ -21,6 +21,7 @@ from eventpipeline.store.append import Appender
 from eventpipeline.store.rebuild import check, chunks
 from eventpipeline.store.rollups import fold
 from eventpipeline.store.schema import migrate, migrations
+from eventpipeline.store.windows import STEPS
 from reporter_client import ask, reporter
 from stored import assert_holds, of_source, parsed, scalar
 
@@ -122,7 +123,7 @@ def checkouts(numbers: Iterable[int], minute: Callable[[int], int]) -> bytes:
     return orjson.dumps(
         [
             {
-                "eventId": f"e{number}", "timestamp": f"2025-03-01T12:{minute(number):02}:00Z",
+                "eventId": f"e{number}", "timestamp": NOON + timedelta(minutes=minute(number)),
                 "source": "facebook", "funnelStage": "bottom", "eventType": "checkout.complete",
                 "data": {"user": {"userId": "u"}, "engagement": {"campaignId": f"c{number}", "purchaseAmount": "1"}},
             }
@@ -172,6 +173,21 @@ async def test_a_minute_with_too_many_campaigns_takes_all_that_it_is_part_of_wit
             report = await ask(http, "/reports/revenue", from_=first, to=last, groupBy="campaign", limit=1000)
             assert (report["total"], report["transactions"]) == (f"{stop}.00", stop)
     assert rollups(database, "check").returncode == 0
+
+
+async def test_old_events_of_thousands_of_minutes_are_folded_in_seconds(database: str) -> None:
+    minutes = 30_000
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        for start in range(0, minutes, 5000):
+            old = checkouts(range(start, start + 5000), lambda number: number - minutes)
+            await Appender(built_in("facebook")).append(connection, old)
+        # It took 0.3 s, and a minute when the lines of minutes were compared with all of the buckets.
+        await connection.execute("SET statement_timeout = '15s'")
+        await fold(connection, built_in("facebook"))
+    kept = "SELECT coalesce(sum(cardinality(campaign_id)), 0) FROM rollup_campaigns WHERE step = "
+    found = [scalar(database, kept + f"'{step}'") for step in STEPS]
+    # A whole day has 1,440 campaigns, more than are kept; the first here has 480 of them, and the last 720.
+    assert found == [minutes, minutes, minutes, minutes, 480 + 720]
 
 
 def test_days_that_retention_dropped_keep_their_rollups(database: str) -> None:

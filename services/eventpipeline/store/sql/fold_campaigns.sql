@@ -2,50 +2,56 @@
 --
 -- A bucket with more campaigns than are kept is given up for good: its arrays are NULL from then on. Where these alone
 -- are too many for a minute, they are for all that it is part of, and need not be added up.
+--
+-- The lines of a minute are one row, and what a bucket is known to be stands in each of its rows: nothing made here is
+-- joined with anything made here. The planner takes all of it for a handful of rows, and would compare each with each:
+-- old events, a few in each of thousands of minutes, took hours.
 WITH taken AS (
     DELETE FROM rollup_campaigns_batch
     WHERE id IN (SELECT id FROM rollup_campaigns_batch WHERE source = %(source)s ORDER BY id LIMIT %(limit)s)
     RETURNING minute, campaign_id, currency, amount
-), line AS MATERIALIZED (
+), line AS (
     SELECT each.minute, each.campaign_id, each.currency,
            count(*) AS transactions, count(each.amount) AS amounts, coalesce(sum(each.amount), 0) AS revenue
     FROM taken
     CROSS JOIN LATERAL unnest(taken.minute, taken.campaign_id, taken.currency, taken.amount)
         AS each (minute, campaign_id, currency, amount)
     GROUP BY 1, 2, 3
-), there AS MATERIALIZED (
-    -- The buckets that these belong to, with what is there of them.
-    SELECT touched.step, touched.start, touched.currency, r.campaign_id, r.transactions, r.amounts, r.revenue,
-           touched.is_over, r.step IS NOT NULL AND r.campaign_id IS NULL AS is_given_up
-    FROM (
-        SELECT step, date_bin(length, minute, '2000-01-01T00:00:00Z') AS start, currency, bool_or(is_over) AS is_over
-        FROM (
-            SELECT minute, currency, count(*) > %(kept_campaigns)s AS is_over FROM line GROUP BY 1, 2
-        ) AS minutes
-        CROSS JOIN rollup_steps
-        GROUP BY 1, 2, 3
-    ) AS touched
+), by_minute AS MATERIALIZED (
+    SELECT minute, currency, count(*) > %(kept_campaigns)s AS is_over,
+           array_agg(campaign_id) AS campaign_id, array_agg(transactions) AS transactions,
+           array_agg(amounts) AS amounts, array_agg(revenue) AS revenue
+    FROM line
+    GROUP BY 1, 2
+), touched AS (
+    SELECT steps.step, date_bin(steps.length, minute, '2000-01-01T00:00:00Z') AS start, currency, is_over,
+           campaign_id, transactions, amounts, revenue
+    FROM by_minute
+    CROSS JOIN rollup_steps AS steps
+), added AS MATERIALIZED (
+    -- The minutes of each bucket, with what is there of it. That is in the first of them only.
+    SELECT touched.*, bool_or(touched.is_over) OVER bucket AS is_bucket_over, row_number() OVER bucket = 1 AS is_first,
+           r.step IS NOT NULL AND r.campaign_id IS NULL AS is_given_up,
+           r.campaign_id AS there_campaign_id, r.transactions AS there_transactions,
+           r.amounts AS there_amounts, r.revenue AS there_revenue
+    FROM touched
     LEFT JOIN rollup_campaigns AS r
       ON r.source = %(source)s AND r.step = touched.step AND r.start = touched.start
      AND r.currency IS NOT DISTINCT FROM touched.currency
-), added AS (
-    -- Where ids are unique per event nearly all buckets are given up, and this is nothing.
-    SELECT there.step, there.start, there.currency, line.campaign_id, line.transactions, line.amounts, line.revenue
-    FROM line
-    CROSS JOIN rollup_steps AS steps
-    JOIN there
-      ON there.step = steps.step AND there.start = date_bin(steps.length, line.minute, '2000-01-01T00:00:00Z')
-     AND there.currency IS NOT DISTINCT FROM line.currency AND NOT there.is_given_up AND NOT there.is_over
+    WINDOW bucket AS (PARTITION BY touched.step, touched.start, touched.currency)
 ), summed AS (
     SELECT step, start, currency, campaign_id,
            sum(transactions) AS transactions, sum(amounts) AS amounts, sum(revenue) AS revenue
     FROM (
-        SELECT step, start, currency, campaign_id, transactions, amounts, revenue FROM added
+        SELECT step, start, currency, unnest(campaign_id) AS campaign_id, unnest(transactions) AS transactions,
+               unnest(amounts) AS amounts, unnest(revenue) AS revenue
+        FROM added
+        WHERE NOT is_bucket_over AND NOT is_given_up
         UNION ALL
-        SELECT there.step, there.start, there.currency, each.*
-        FROM there
-        CROSS JOIN LATERAL unnest(there.campaign_id, there.transactions, there.amounts, there.revenue) AS each
-        WHERE NOT there.is_over
+        SELECT step, start, currency, unnest(there_campaign_id), unnest(there_transactions),
+               unnest(there_amounts), unnest(there_revenue)
+        FROM added
+        WHERE NOT is_bucket_over AND is_first
     ) AS part
     GROUP BY 1, 2, 3, 4
 ), bucket AS (
@@ -56,8 +62,8 @@ WITH taken AS (
     GROUP BY 1, 2, 3
     UNION ALL
     SELECT step, start, currency, FALSE, NULL, NULL, NULL, NULL
-    FROM there
-    WHERE is_over AND NOT is_given_up
+    FROM added
+    WHERE is_bucket_over AND is_first AND NOT is_given_up
 ), folded AS (
     INSERT INTO rollup_campaigns (source, step, start, currency, campaign_id, transactions, amounts, revenue)
     SELECT %(source)s, step, start, currency,
