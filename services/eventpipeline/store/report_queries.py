@@ -18,6 +18,12 @@ Which = Literal["none", "all", "one", "events"]
 """By campaign: not; all of them; one; or all or one, from the events themselves."""
 
 
+_COUNTED = "source, funnel_stage, event_type, currency, events, transactions, amounts, revenue"
+_SUMMED = (
+    "NULL AS source, NULL AS funnel_stage, NULL AS event_type, NULL AS currency,"
+    " sum(events)::bigint AS events, 0 AS transactions, 0 AS amounts, 0 AS revenue"
+)
+
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 
 
@@ -100,7 +106,7 @@ def exact_demographics_query(source: Source) -> Query:
 
 def _demographics(source: Source, edges: Sequence[sql.Composable]) -> Query:
     cut = sql.SQL("({}) AS edge").format(sql.SQL(" UNION ALL ").join(edges))
-    added = sql.SQL("UNION ALL SELECT dimension, value, events, total FROM ({}) AS spread").format(
+    added = sql.SQL("UNION ALL SELECT number, value, events, total FROM ({}) AS spread JOIN asked USING (dimension)").format(
         extract.spread(source, cut)
     )
     return Query.of(sql.SQL(statement("report_demographics")).format(edges=added if edges else sql.SQL("")))
@@ -112,11 +118,18 @@ def users_seen_query(edges: int) -> Query:
 
 
 def _counts(edges: int, buckets: Literal["items", "series"] = "items") -> sql.Composed:
-    prefix = "series_" if buckets == "series" else ""
+    """Of a series only `timestamp` and `events` are anything.
+
+    Its rows of a bucket are added up where they are read, which is in the order of their time: to hash the times of all
+    of them takes as long as to read them.
+    """
+    is_series = buckets == "series"
+    prefix = "series_" if is_series else ""
     steps, firsts, lasts = (sql.Placeholder(prefix + name) for name in ("steps", "firsts", "lasts"))
     return sql.SQL(statement("report_counts")).format(
-        steps=steps, firsts=firsts, lasts=lasts, edges=_edges("report_counts_edge", edges)
-    )
+        steps=steps, firsts=firsts, lasts=lasts, edges=_edges("report_counts_edge", edges),
+        columns=sql.SQL(_SUMMED if is_series else _COUNTED), grouping=sql.SQL("GROUP BY start" * is_series),
+    )  # fmt: skip
 
 
 def _edges(name: str, count: int) -> sql.Composed:

@@ -266,6 +266,7 @@ class Demographics:
         self._parameters = {
             "source": source.name,
             "dimensions": [*(item.name for item in source.averages), *(item.name for item in source.distributions)],
+            "averages": [item.name for item in source.averages],
             "complete": [item.name for item in source.distributions if item.ranges],
             "top": TOP_VALUES,
             **kept(source),

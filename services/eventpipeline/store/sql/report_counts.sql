@@ -5,12 +5,13 @@
 SELECT r.*
 FROM unnest({steps}::text[], {firsts}::timestamptz[], {lasts}::timestamptz[]) AS bucket (step, first, last)
 CROSS JOIN LATERAL (
-    SELECT start AS "timestamp", source, funnel_stage, event_type, currency, events, transactions, amounts, revenue
+    SELECT start AS "timestamp", {columns}
     FROM rollup_events
     WHERE step = bucket.step AND start >= bucket.first AND start < bucket.last
       AND (%(source)s::text IS NULL OR source = %(source)s::text)
       AND (%(funnel_stage)s::text IS NULL OR funnel_stage = %(funnel_stage)s::text)
       AND (%(event_type)s::text IS NULL OR event_type = %(event_type)s::text)
+    {grouping}
     OFFSET 0
 ) AS r
 UNION ALL
