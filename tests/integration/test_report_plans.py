@@ -10,11 +10,13 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, LiteralString
 
 import psycopg
+import pytest
 import pytest_asyncio
 
 from eventpipeline.sources import built_in
-from eventpipeline.store import reports
+from eventpipeline.store import StoreUnavailable, reports
 from eventpipeline.store.partitions import maintain
+from eventpipeline.store.pool import Pool, open_pool
 from eventpipeline.store.rebuild import rebuild
 from eventpipeline.store.reports import Connection, Selection
 from eventpipeline.store.windows import STEPS, Window
@@ -87,3 +89,34 @@ async def test_a_count_of_all_would_be_seen(explained: tuple[Connection, list[st
     connection, plans = explained
     await reports.users(connection, ["facebook"], Window(), exact=True)
     assert any("Seq Scan on events_2" in plan for plan in plans)
+
+
+async def test_reports_are_planned_once(explained: tuple[Connection, list[str]], database: str) -> None:
+    del explained  # there are events
+    async with open_pool(database, name="test", read_only=True, max_size=1) as pool:
+        for _ in range(3):
+            async with reports.snapshot(pool, sums=True) as store:
+                await reports.together(*(reports.events(store, Selection(), interval) for interval in (None, "day")))
+        async with reports.snapshot(pool) as store:
+            rows = await store.execute(
+                "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE '%rollup_events%'"
+            )
+            assert await rows.fetchall() == [(3, 0), (3, 0)]
+
+
+async def test_a_report_that_takes_too_long_says_so_and_leaves_its_connection_whole(
+    explained: tuple[Connection, list[str]], database: str
+) -> None:
+    del explained
+
+    async def slow(pool: Pool) -> None:
+        async with reports.snapshot(pool, sums=True) as store:
+            await store.execute("SET LOCAL statement_timeout = '50ms'")
+            counts = reports.events(store, Selection()), reports.events(store, Selection())
+            await reports.together(counts[0], store.execute("SELECT pg_sleep(5)"), counts[1])
+
+    async with open_pool(database, name="test", read_only=True, max_size=1) as pool:
+        with pytest.raises(StoreUnavailable, match="ask for a shorter time"):
+            await slow(pool)
+        async with reports.snapshot(pool, sums=True) as store:
+            assert (await reports.events(store, Selection())).counts

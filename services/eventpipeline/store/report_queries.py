@@ -106,15 +106,15 @@ def exact_demographics_query(source: Source) -> Query:
 
 def _demographics(source: Source, edges: Sequence[sql.Composable]) -> Query:
     cut = sql.SQL("({}) AS edge").format(sql.SQL(" UNION ALL ").join(edges))
-    added = sql.SQL("UNION ALL SELECT number, value, events, total FROM ({}) AS spread JOIN asked USING (dimension)").format(
-        extract.spread(source, cut)
-    )
+    added = sql.SQL(
+        "UNION ALL SELECT number, value, events, total FROM ({}) AS spread JOIN asked USING (dimension)"
+    ).format(extract.spread(source, cut))
     return Query.of(sql.SQL(statement("report_demographics")).format(edges=added if edges else sql.SQL("")))
 
 
 @cache
-def users_seen_query(edges: int) -> Query:
-    return Query.of(sql.SQL(statement("report_users_seen")).format(edges=_edges("report_users_edge", edges)))
+def users_query(edges: int) -> Query:
+    return Query.of(sql.SQL(statement("report_users_sketches")).format(edges=_edges("report_users_edge", edges)))
 
 
 def _counts(edges: int, buckets: Literal["items", "series"] = "items") -> sql.Composed:

@@ -9,9 +9,10 @@ StoreUnavailable.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -30,7 +31,7 @@ from eventpipeline.store.report_queries import (
     fetched,
     plain,
     revenue_query,
-    users_seen_query,
+    users_query,
 )
 from eventpipeline.store.rollups import kept
 from eventpipeline.store.windows import ALL_TIME, STEPS, Interval, Split, Step, Window
@@ -178,23 +179,40 @@ async def snapshot(pool: Pool, *, parallel: bool = False, sums: bool = False) ->
     """A connection on which all statements see the store as it is at the first of them.
 
     `parallel` is for those that count events: to start workers takes longer than what rollups answer. `sums` is for
-    those that add up rollups, which takes less time than to plan it: they are planned once, for any window.
+    those that add up rollups, which takes less time than to plan it: they are planned once, for any window. These go
+    in a pipeline: a statement is not waited for before the next is sent, see `together`.
     """
-    settings = "" if parallel else "; SET LOCAL max_parallel_workers_per_gather = 0"
-    settings += "; SET LOCAL plan_cache_mode = force_generic_plan" if sums else ""
+    settings = [] if parallel else ["SET LOCAL max_parallel_workers_per_gather = 0"]
+    settings += ["SET LOCAL plan_cache_mode = force_generic_plan"] * sums
     try:
         async with connection(pool) as opened:
-            # All at once, since each way to Postgres and back costs as much as a small report.
-            await opened.execute(f"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY{settings}")
             try:
-                yield opened
-            finally:
+                async with opened.pipeline() if sums else contextlib.nullcontext():
+                    for statement in ("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY", *settings):
+                        await opened.execute(statement)
+                    yield opened
+                    await opened.execute("COMMIT")  # after a ROLLBACK psycopg has all statements prepared anew
+            except BaseException:
                 with contextlib.suppress(OperationalError):  # the connection is gone, and the pool will see it
                     await opened.execute("ROLLBACK")
+                raise
     except StoreUnavailable as error:
         if isinstance(error.__cause__, errors.QueryCanceled):
             raise StoreUnavailable("the report took too long; ask for a shorter time between from and to") from error
         raise
+
+
+async def together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
+    """What each of `work` gives, all on the connection of one snapshot.
+
+    Each sends its first statement before any of them waits for an answer, so while Postgres is at the second, what
+    the first has found is read. Raises what the first that failed raised, when all have ended.
+    """
+    found = await asyncio.gather(*work, return_exceptions=True)
+    for one in found:
+        if isinstance(one, BaseException):
+            raise one
+    return found
 
 
 async def events(connection: Connection, selection: Selection, interval: Interval | None = None) -> Events:
@@ -304,10 +322,8 @@ async def users(
 async def _sketches(connection: Connection, sources: Sequence[str], split: Split) -> dict[str, list[bytes]]:
     parameters = {"sources": list(sources), **distinct_users.PARAMETERS, **split.parameters()}
     found: dict[str, list[bytes]] = defaultdict(list)
-    for source, registers in await fetched(connection, plain("report_users_rollup"), parameters):
-        found[source].append(registers)
-    for source, registers, rests in await fetched(connection, users_seen_query(len(split.edges)), parameters):
-        found[source].append(distinct_users.sketch(registers, rests))
+    for source, sketch, registers, rests in await fetched(connection, users_query(len(split.edges)), parameters):
+        found[source].append(sketch or distinct_users.sketch(registers, rests))
     return found
 
 
