@@ -242,6 +242,35 @@ async def test_what_would_spoil_the_store_is_refused_and_nothing_of_its_batch_is
     assert_holds(database, [])
 
 
+async def test_columns_and_json_store_the_same(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no event in full goes to Postgres as one JSON array, and so did every batch of earlier releases."""
+    occurrences = [one.body for one in random_events(seed=11, count=300) if one.body["source"] == "facebook"]
+    odd = [
+        facebook(1000 + number, eventId=text)
+        for number, text in enumerate(["ü\u2028 ", "a\nb", '"', "\\", "\x7f", "😀"])
+    ]
+    events = [*occurrences, *odd, facebook(2000, amount="1.50")]
+    events[-1]["data"]["more"] = {"a": [1e300, -0.0, None, {}], "b": 2**60}
+    runs = [RequestRun("one", None, 7), RequestRun("", None, len(events) - 7)]
+    rows = (
+        "SELECT json_agg(to_jsonb(e) - 'stored_at' ORDER BY event_id, \"timestamp\")::text FROM"
+        " (SELECT *, pg_column_size(data) AS size FROM events) AS e"
+    )
+    stored = []
+    async with opened(database) as pool:
+        for is_json in (False, True):
+            if is_json:
+                monkeypatch.setattr("eventpipeline.store.append.columns", lambda _packed: None)
+            assert (await append(pool, "facebook", packed(*events), runs)).new == len(events)
+            stored.append(scalar(database, rows))
+            assert_holds(database, parsed(packed(*events)))
+            async with connection(pool) as one:
+                await one.execute("DELETE FROM events")
+                for table in ("events", "dimensions", "users", "campaigns"):
+                    await one.execute(f"DELETE FROM rollup_{table}_batch")  # type: ignore[call-overload]
+    assert stored[0] == stored[1]
+
+
 async def test_what_is_no_batch_is_refused(database: str) -> None:
     async with opened(database) as pool:
         for text in (b"", b"{", b"[1,2]", b'"text"', b"null", b"[" * 20000 + b"]" * 20000, b"[{}]"):

@@ -15,6 +15,7 @@ from psycopg.pq import Format
 from eventpipeline.envelope import RequestRun
 from eventpipeline.sources import Source
 from eventpipeline.store import SchemaMismatch, extract
+from eventpipeline.store.columns import TextArray, TextArrayDumper, columns
 from eventpipeline.store.pool import translated
 from eventpipeline.store.rollups import counted
 from eventpipeline.store.schema import VERSION
@@ -58,8 +59,8 @@ class Appender:
     """
 
     def __init__(self, source: Source) -> None:
-        self._without_copies = _append(source, on_copy="")
-        self._leaving_out_copies = _append(source, on_copy="ON CONFLICT DO NOTHING")
+        self._without_copies = _Statements.of(source, on_copy="")
+        self._leaving_out_copies = _Statements.of(source, on_copy="ON CONFLICT DO NOTHING")
         self._wary = 0
         """How many batches are still to be appended as if they had copies."""
 
@@ -76,8 +77,9 @@ class Appender:
             starts.append(position)
             position += run.count
         register_json(connection)
-        parameters = {
-            "events": Json(packed),
+        connection.adapters.register_dumper(TextArray, TextArrayDumper)
+        parameters: dict[str, Any] = columns(packed) or {"events": Json(packed)}
+        parameters |= {
             "starts": starts,
             # No array of texts: to find an element of it takes a walk over all before, for each event.
             "correlation_ids": Json(orjson.dumps([run.correlation_id or None for run in requests])),
@@ -100,12 +102,32 @@ class Appender:
     async def _execute(self, connection: AsyncConnection[Any], parameters: dict[str, Any]) -> tuple[Any, ...]:
         if not self._wary:
             with contextlib.suppress(errors.UniqueViolation):
-                return await _row(connection, self._without_copies, parameters)
-        return await _row(connection, self._leaving_out_copies, parameters)
+                return await self._without_copies.execute(connection, parameters)
+        return await self._leaving_out_copies.execute(connection, parameters)
 
 
-def _append(source: Source, *, on_copy: LiteralString) -> sql.Composed:
+@dataclass(frozen=True, slots=True)
+class _Statements:
+    """The same statement for events as columns, and for what is a JSON array, or none: Postgres says what it is."""
+
+    of_columns: sql.Composed
+    of_json: sql.Composed
+
+    @classmethod
+    def of(cls, source: Source, *, on_copy: LiteralString) -> _Statements:
+        return cls(*(_append(source, statement(name), on_copy) for name in ("append_columns", "append_json")))
+
+    async def execute(self, connection: AsyncConnection[Any], parameters: dict[str, Any]) -> tuple[Any, ...]:
+        query = self.of_json if "events" in parameters else self.of_columns
+        cursor = await connection.execute(query, parameters, prepare=True)
+        row: tuple[Any, ...] | None = await cursor.fetchone()
+        assert row is not None
+        return row
+
+
+def _append(source: Source, events: LiteralString, on_copy: LiteralString) -> sql.Composed:
     return sql.SQL(statement("append")).format(
+        events=sql.SQL(events),
         version=sql.Literal(VERSION),
         source=sql.Literal(source.name),
         user_id=extract.user_id(source),
@@ -116,10 +138,3 @@ def _append(source: Source, *, on_copy: LiteralString) -> sql.Composed:
         counted=counted(source),
         on_copy=sql.SQL(on_copy),
     )
-
-
-async def _row(connection: AsyncConnection[Any], query: sql.Composed, parameters: dict[str, Any]) -> tuple[Any, ...]:
-    cursor = await connection.execute(query, parameters, prepare=True)
-    row: tuple[Any, ...] | None = await cursor.fetchone()
-    assert row is not None
-    return row

@@ -10,10 +10,7 @@ WITH schema AS (
 ), batch AS (
     SELECT event_id, "timestamp", funnel_stage, event_type, data,
            %(correlation_ids)s ->> (width_bucket(position, %(starts)s::bigint[]) - 1) AS correlation_id
-    FROM ROWS FROM (
-        jsonb_to_recordset(%(events)s)
-        AS ("eventId" text, "timestamp" timestamptz, "funnelStage" text, "eventType" text, data jsonb)
-    ) WITH ORDINALITY AS e (event_id, "timestamp", funnel_stage, event_type, data, position)
+    FROM ({events}) AS event
     WHERE (SELECT version >= {version} AND min_compatible <= {version} FROM schema)
 ), new AS (
     INSERT INTO events (source, event_id, "timestamp", funnel_stage, event_type,
@@ -30,9 +27,7 @@ SELECT (SELECT version FROM schema), (SELECT min_compatible FROM schema),
        (SELECT count(*) FROM new),
        CASE WHEN EXISTS (SELECT FROM dropped_days) THEN ARRAY(
            SELECT position - 1
-           FROM ROWS FROM (
-               jsonb_to_recordset(%(events)s) AS ("timestamp" timestamptz)
-           ) WITH ORDINALITY AS e ("timestamp", position)
+           FROM ({events}) AS event
            JOIN dropped_days ON day = ("timestamp" AT TIME ZONE 'UTC')::date
            ORDER BY position
        ) END
