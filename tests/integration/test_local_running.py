@@ -66,10 +66,15 @@ async def test_what_fails_inside_stops_everything(tmp_path: Path) -> None:
     assert run.pids() == {}
 
 
-async def test_a_schema_that_cannot_be_made_stops_everything_and_shows_why(tmp_path: Path) -> None:
-    broken = ("/bin/sh", "-c", "echo the schema is newer; exit 1")
-    with pytest.raises(LocalError, match=r"migrate failed with exit code 1[\s\S]*the schema is newer"):
-        async with running(pipeline(), Options(tmp_path / "data", port_offset=free_offset(), entry=broken)):
+async def test_a_schema_that_is_too_new_stops_everything_and_shows_why(tmp_path: Path) -> None:
+    options = Options(tmp_path / "data", port_offset=free_offset(), entry=ENTRY)
+    async with running(pipeline(), options) as run:
+        with psycopg.connect(run.database_url, autocommit=True) as connection:
+            connection.execute(
+                "INSERT INTO schema_versions (version, name, checksum, min_compatible) VALUES (999, 'later', '', 999)"
+            )
+    with pytest.raises(LocalError, match=r"brought to the schema of this release: .*999"):
+        async with running(pipeline(), options):
             pass
 
     assert not (tmp_path / "data" / "run.json").exists()

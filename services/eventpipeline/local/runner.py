@@ -18,6 +18,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -33,7 +34,10 @@ from eventpipeline.plan import GATEWAY_PORT, Addresses, Plan, Workload, plan
 from eventpipeline.settings import GatewaySettings
 from eventpipeline.spec import EventPipeline
 from eventpipeline.store import StoreError
+from eventpipeline.store.address import address
 from eventpipeline.store.grants import COLLECTOR, REPORTER, make_logins
+from eventpipeline.store.partitions import maintain
+from eventpipeline.store.schema import migrate
 from eventpipeline.stream import DEAD, Stream, StreamUnavailable
 from eventpipeline.users import OWNER
 
@@ -252,7 +256,7 @@ class Running:
         for workload in services:
             self._start_service(workload, self.info.ports[workload.name])
         # While they start: a service that finds no schema, or an old one, waits for it.
-        await self._owner_task("migrate")
+        await self._migrate()
         await self._supervisor.ready(*(workload.name for workload in services))
         self.info = self.info.model_copy(update={"ready": True})
         self.record()
@@ -265,12 +269,25 @@ class Running:
         await self._supervisor.stop(workloads.NATS)
         await self._supervisor.stop(workloads.POSTGRES)
 
+    async def _migrate(self) -> None:
+        """In this process: another Python would take a sixth of a second of both cores to begin."""
+        database = address(self.database_url, self.info.database_tls_dir)
+
+        def work() -> None:
+            migrate(database)
+            maintain(database, datetime.now(UTC).date(), None)
+
+        try:
+            await _to_the_end(work)
+        except StoreError as error:
+            raise StartFailed(f"the database cannot be brought to the schema of this release: {error}") from error
+
     async def maintain(self, on_event: OnEvent) -> None:
         """Partitions ahead and retention, once an hour; what fails is tried again an hour later."""
         while True:
             await asyncio.sleep(_MAINTAIN_SECONDS)
             try:
-                await self._owner_task("maintain")
+                await self._run_maintain()
             except StartFailed as error:
                 on_event(Event("note", "maintain", detail=str(error)))
 
@@ -357,16 +374,17 @@ class Running:
         )  # fmt: skip
         self._start(program)
 
-    async def _owner_task(self, command: str) -> None:
-        log = self._data.log(command)
+    async def _run_maintain(self) -> None:
+        """As a process, which a slow drop of old days may keep busy for as long as it takes."""
+        log = self._data.log("maintain")
         rotate(log)
         task = workloads.owner_task(
-            command, self.plan, database_url=self.database_url, log=log, entry=self._entry,
+            "maintain", self.plan, database_url=self.database_url, log=log, entry=self._entry,
             database_tls_dir=self.info.database_tls_dir,
         )  # fmt: skip
         code = await self._supervisor.once(task)
         if code != 0:
-            raise StartFailed(f"{command} failed with exit code {code}; the end of {log}:\n{tail(log)}")
+            raise StartFailed(f"maintain failed with exit code {code}; the end of {log}:\n{tail(log)}")
 
 
 async def _to_the_end(work: Callable[[], None]) -> None:
