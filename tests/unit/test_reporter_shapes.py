@@ -59,7 +59,7 @@ def _holds(window: Window, instant: datetime) -> bool:
 def test_a_whole_window_touches_no_event() -> None:
     assert not Window(NOON, NOON + HOUR).split(["hour"]).edges
     assert not Window().split(list(STEPS)).edges
-    assert Window(NOON, None).split(["minute"]).parameters()["whole_to"] == "infinity"
+    assert Window(NOON, None).split(["minute"]).parameters["whole_to"] == "infinity"
 
 
 def test_a_window_is_made_of_the_longest_buckets() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 _REGISTER_BITS = 12
 _REGISTERS = 1 << _REGISTER_BITS
@@ -48,6 +48,12 @@ def union(sketches: Iterable[bytes]) -> bytes:
         is_larger = ((((together | _TOP_BITS) - number) & _TOP_BITS) >> 7) * 0xFF
         together = (together & is_larger) | (number & ~is_larger)
     return together.to_bytes(_REGISTERS, "little")
+
+
+def apart(sketches: bytes) -> Iterator[bytes]:
+    """Each of several sketches that stand one behind the other."""
+    for start in range(0, len(sketches), _REGISTERS):
+        yield sketches[start : start + _REGISTERS]
 
 
 def estimate(registers: bytes) -> int:

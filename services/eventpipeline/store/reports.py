@@ -220,7 +220,7 @@ async def events(connection: Connection, selection: Selection, interval: Interva
     split = selection.window.split(_ALL_STEPS)
     query = events_query(len(split.edges), interval is not None)
     # Its buckets end where those of the items do, at whole minutes: only their lengths differ.
-    series = selection.window.split(_steps(interval)).parameters()
+    series = selection.window.split(_steps(interval)).parameters
     parameters = _parameters(selection, split, interval) | {f"series_{name}": value for name, value in series.items()}
     rows = await fetched(connection, query, parameters)
     return Events(
@@ -298,7 +298,7 @@ class Demographics:
         """
         split = window.split(steps)
         query = self._queries[len(split.edges)] if steps else self._exact
-        parameters = self._parameters | split.parameters()
+        parameters = self._parameters | split.parameters
         rows = await fetched(connection, query, parameters, prepare=bool(steps))
         return [Demographic(*row) for row in rows]
 
@@ -309,7 +309,7 @@ async def users(
     """Distinct users by source: counted, or estimated where the window has whole minutes, by sketches of `steps`."""
     split = window.split(steps)
     if exact or not split.buckets:
-        parameters = {"sources": list(sources), **window.parameters()}
+        parameters: dict[str, object] = {"sources": list(sources), **window.parameters()}
         rows = await fetched(connection, plain("report_users"), parameters, prepare=False)
         return {source: SourceUsers(source, count) for source, count in rows}
     sketches = await _sketches(connection, sources, split)
@@ -320,10 +320,10 @@ async def users(
 
 
 async def _sketches(connection: Connection, sources: Sequence[str], split: Split) -> dict[str, list[bytes]]:
-    parameters = {"sources": list(sources), **distinct_users.PARAMETERS, **split.parameters()}
+    parameters = {"sources": list(sources), **distinct_users.PARAMETERS, **split.parameters}
     found: dict[str, list[bytes]] = defaultdict(list)
-    for source, sketch, registers, rests in await fetched(connection, users_query(len(split.edges)), parameters):
-        found[source].append(sketch or distinct_users.sketch(registers, rests))
+    for source, sketches, registers, rests in await fetched(connection, users_query(len(split.edges)), parameters):
+        found[source] += distinct_users.apart(sketches) if sketches else [distinct_users.sketch(registers, rests)]
     return found
 
 
@@ -338,4 +338,4 @@ def _steps(longest: Interval | None) -> Sequence[Step]:
 
 
 def _parameters(selection: Selection, split: Split, interval: Interval | None) -> dict[str, object]:
-    return selection.parameters() | split.parameters() | {"interval": STEPS[interval or "day"]}
+    return selection.parameters() | split.parameters | {"interval": STEPS[interval or "day"]}

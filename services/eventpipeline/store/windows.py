@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import Literal
 
 Step = Literal["minute", "ten_minutes", "hour", "six_hours", "day"]
@@ -42,12 +43,13 @@ class Window:
 
     start: datetime | None = None
     end: datetime | None = None
+    _splits: dict[tuple[Step, ...], Split] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def is_closed(self) -> bool:
         return self.start is not None and self.end is not None
 
-    def parameters(self) -> dict[str, object]:
+    def parameters(self) -> dict[str, str]:
         """The bounds as a statement takes them."""
         return {
             "from": self.start.isoformat() if self.start else "-infinity",
@@ -67,8 +69,15 @@ class Window:
     def split(self, steps: Sequence[Step]) -> Split:
         """This window as the longest whole buckets of `steps` that fit, and what is left at its ends.
 
-        `steps` go from the shortest to the longest; without any, all of it is left.
+        `steps` go from the shortest to the longest; without any, all of it is left. A report asks for the same again
+        for each of its statements: it is made once.
         """
+        steps = tuple(steps)
+        if steps not in self._splits:
+            self._splits[steps] = self._split(steps)
+        return self._splits[steps]
+
+    def _split(self, steps: tuple[Step, ...]) -> Split:
         buckets: list[tuple[Step, Window]] = []
         left: tuple[Window, ...] = (self,)
         for step in reversed(steps):
@@ -91,7 +100,7 @@ class Cut:
     edges: tuple[Window, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Split:
     """A window as buckets of rollups and at most two edges, shorter than the shortest of them.
 
@@ -102,15 +111,21 @@ class Split:
     whole: Window | None
     edges: tuple[Window, ...]
 
-    def parameters(self) -> dict[str, object]:
-        """The buckets, `whole` and the edges as a statement takes them."""
+    @cached_property
+    def parameters(self) -> dict[str, str]:
+        """The buckets, `whole` and the edges as a statement takes them; arrays as Postgres writes them."""
         bounds = [bucket.parameters() for _, bucket in self.buckets]
         head, tail = (*self.edges, NO_TIME, NO_TIME)[:2]
         return {
-            "steps": [step for step, _ in self.buckets],
-            "firsts": [bound["from"] for bound in bounds],
-            "lasts": [bound["to"] for bound in bounds],
+            "steps": _array(step for step, _ in self.buckets),
+            "firsts": _array(bound["from"] for bound in bounds),
+            "lasts": _array(bound["to"] for bound in bounds),
             **{f"whole_{name}": value for name, value in (self.whole or NO_TIME).parameters().items()},
             **{f"head_{name}": value for name, value in head.parameters().items()},
             **{f"tail_{name}": value for name, value in tail.parameters().items()},
         }
+
+
+def _array(texts: Iterable[str]) -> str:
+    """Of texts that need no quotes."""
+    return f"{{{','.join(texts)}}}"

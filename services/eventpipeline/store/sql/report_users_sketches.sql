@@ -1,7 +1,8 @@
 -- The sketches that together tell how many distinct users each source had: those of whole buckets; and what a sketch is
 -- made of (see fold_users) of the users whom these do not know yet: of what appends counted and nobody folded yet, and of
--- the events at the ends.
-SELECT r.source, r.registers AS sketch, NULL::integer[] AS registers, NULL::bigint[] AS rests
+-- the events at the ends. The former are one value, one behind the other: as rows they would be sent, and waited for,
+-- two by two.
+SELECT r.source, string_agg(r.registers, '') AS sketches, NULL::integer[] AS registers, NULL::bigint[] AS rests
 FROM unnest(%(steps)s::text[], %(firsts)s::timestamptz[], %(lasts)s::timestamptz[]) AS bucket (step, first, last)
 CROSS JOIN LATERAL (
     SELECT source, registers
@@ -9,6 +10,7 @@ CROSS JOIN LATERAL (
     WHERE source = ANY (%(sources)s::text[]) AND step = bucket.step AND start >= bucket.first AND start < bucket.last
     OFFSET 0
 ) AS r
+GROUP BY r.source
 UNION ALL
 SELECT source, NULL, array_agg(register), array_agg(rest)
 FROM (
