@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import asyncio
 from collections.abc import Sequence
 
 from starlette.requests import Request
@@ -30,6 +30,9 @@ from eventpipeline.store.reports import (
 )
 from eventpipeline.store.windows import STEPS, Step
 
+_SOURCES_AT_ONCE = 2
+"""Of one report of demographics, each on a connection of its own, for which another core may be free; the other
+connections are left to others."""
 _WITHOUT_MINUTES: tuple[Step, ...] = ("hour", "six_hours", "day")
 
 
@@ -60,9 +63,14 @@ class ReportEndpoints:
     async def demographics(self, request: Request) -> Response:
         with self._metrics.generating("demographics"):
             query = parse(DemographicsQuery, request, self._vocabulary)
+            at_once = asyncio.Semaphore(_SOURCES_AT_ONCE)
+
+            async def item(one: Demographics) -> shapes.Report:
+                async with at_once, reports.snapshot(self._pool, parallel=query.exact, sums=not query.exact) as store:
+                    return await _demographics(store, query, one)
+
             asked = [one for one in self._demographics if query.source in (None, one.source.name)]
-            async with reports.snapshot(self._pool, parallel=query.exact, sums=not query.exact) as store:
-                report = await _demographics(store, query, asked)
+            report = {**bounds(query.window), "items": await reports.together(*map(item, asked))}
             return report_response(
                 request, "demographics", query.format, report, lambda: tables.demographics_table(report)
             )
@@ -96,46 +104,36 @@ def _span(series: Sequence[EventBucket | RevenueBucket]) -> Span:
     return Span(series[0].start, series[-1].start) if series else NOTHING
 
 
-async def _demographics(store: Connection, query: DemographicsQuery, asked: Sequence[Demographics]) -> shapes.Report:
-    counts = reports.events(store, Selection(query.window, query.source))
+async def _demographics(store: Connection, query: DemographicsQuery, one: Demographics) -> shapes.Report:
+    """The item of one source, all of it as it was at one moment."""
+    source, window = one.source, query.window
+    counts = reports.events(store, Selection(window, source.name))
     if query.exact:
         found = await counts
-        users, rows = await _demographics_in_part(store, query, asked, await reports.rest(store))
+        users, values = await _demographics_in_part(store, query, one, await reports.rest(store))
     else:
         # As if all were in the rollups, which it is but after an upgrade; then it is asked again. Users come first:
         # their sketches take the longest here, while Postgres is at the rest.
-        names = [one.source.name for one in asked]
-        users, found, rest, *rows = await reports.together(
-            reports.users(store, names, query.window, exact=False), counts, reports.rest(store),
-            *(one.found(store, query.window, tuple(STEPS)) for one in asked),
+        users, found, rest, values = await reports.together(
+            reports.users(store, [source.name], window, exact=False), counts, reports.rest(store),
+            one.found(store, window, tuple(STEPS)),
         )  # fmt: skip
-        if rest.newer.intersection(names):
-            users, rows = await _demographics_in_part(store, query, asked, rest)
-    events: dict[str, int] = defaultdict(int)
-    for row in found.counts:
-        events[row.source] += row.count
-    items = []
-    for source, values in zip((one.source for one in asked), rows, strict=True):
-        seen = users.get(source.name, SourceUsers(source.name, 0))
-        items.append(shapes.demographics_item(source, events[source.name], seen, values))
-    return {**bounds(query.window), "items": items}
+        if source.name in rest.newer:
+            users, values = await _demographics_in_part(store, query, one, rest)
+    seen = users.get(source.name, SourceUsers(source.name, 0))
+    return shapes.demographics_item(source, sum(row.count for row in found.counts), seen, values)
 
 
 async def _demographics_in_part(
-    store: Connection, query: DemographicsQuery, asked: Sequence[Demographics], rest: reports.Rest
-) -> tuple[dict[str, SourceUsers], list[list[Demographic]]]:
+    store: Connection, query: DemographicsQuery, one: Demographics, rest: reports.Rest
+) -> tuple[dict[str, SourceUsers], list[Demographic]]:
     """Users and values where not everything is counted in the rollups, or all is to be counted from the events."""
-    names = [one.source.name for one in asked]
-    uncounted = [name for name in names if query.exact or name in rest.backlog]
-    users = await reports.users(store, uncounted, query.window, exact=True) if uncounted else {}
-    if counted := [name for name in names if name not in uncounted]:
-        steps = OLD_STEPS if rest.newer.intersection(counted) else tuple(STEPS)
-        users |= await reports.users(store, counted, query.window, exact=False, steps=steps)
-    rows = []
-    for one in asked:
-        steps = () if query.exact else _WITHOUT_MINUTES if one.source.name in rest.backlog else tuple(STEPS)
-        rows.append(await one.found(store, query.window, steps))
-    return users, rows
+    name, window = one.source.name, query.window
+    is_backlog = name in rest.backlog
+    user_steps = OLD_STEPS if name in rest.newer else tuple(STEPS)
+    users = await reports.users(store, [name], window, exact=query.exact or is_backlog, steps=user_steps)
+    steps = () if query.exact else _WITHOUT_MINUTES if is_backlog else tuple(STEPS)
+    return users, await one.found(store, window, steps)
 
 
 def _events_table(report: shapes.Report) -> str:
