@@ -274,6 +274,7 @@ async def test_columns_and_json_store_the_same(database: str) -> None:
 
 async def test_what_is_no_batch_is_refused(database: str) -> None:
     async with opened(database) as pool:
+        assert (await append(pool, "facebook", b"[]")).new == 0
         for text in (b"", b"{", b"[1,2]", b'"text"', b"null", b"[" * 20000 + b"]" * 20000, b"[{}]"):
             with pytest.raises(Refused):
                 await append(pool, "facebook", text)

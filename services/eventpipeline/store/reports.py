@@ -203,10 +203,11 @@ async def snapshot(pool: Pool, *, parallel: bool = False, sums: bool = False) ->
 
 
 async def together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
-    """What each of `work` gives, all on the connection of one snapshot.
+    """What each of `work` gives, all at once.
 
-    Each sends its first statement before any of them waits for an answer, so while Postgres is at the second, what
-    the first has found is read. Raises what the first that failed raised, when all have ended.
+    On the connection of one snapshot each sends its first statement before any of them waits for an answer: while
+    Postgres is at the second, what the first has found is read. Raises what the first that failed raised, when all
+    have ended.
     """
     found = await asyncio.gather(*work, return_exceptions=True)
     for one in found:
