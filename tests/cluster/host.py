@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -38,7 +39,7 @@ def plugin_folder() -> Path | None:
 
 
 def require() -> None:
-    """Make sure that the node can run here; install what is missing.
+    """Make sure that the node can run here; install what is missing. One at a time; a second one waits.
 
     Raises:
         CannotRunError: it cannot, and why.
@@ -46,9 +47,11 @@ def require() -> None:
     reason = reason_against()
     if reason:
         raise CannotRunError(reason)
-    packages = missing_packages()
-    if packages:
-        _install(packages)
+    # This file, since it is there. The workers of a test run come all at once, and `apt-get update` waits for nobody.
+    with Path(__file__).open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if packages := missing_packages():
+            _install(packages)
 
 
 def reason_against() -> str | None:
