@@ -229,6 +229,7 @@ POISON = {
     "stage": facebook(1, funnelStage="middle"),
     "age": tiktok(1, data={"user": {"userId": "u", "followers": "many"}, "engagement": {}}),
     "no user": tiktok(1, data={}),
+    "null for data": facebook(1, data=None),
 }
 
 

@@ -24,7 +24,7 @@ _LENGTHS = [_LENGTH.pack(length) for length in range(4096)]
 
 @dataclass(frozen=True, slots=True)
 class TextArray:
-    """An array of text."""
+    """An array of text, made here: psycopg, which makes one of a list, looks at each element more than once."""
 
     binary: bytes
 

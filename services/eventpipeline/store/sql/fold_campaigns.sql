@@ -5,7 +5,7 @@
 --
 -- The lines of a minute are one row, and what a bucket is known to be stands in each of its rows: nothing made here is
 -- joined with anything made here. The planner takes all of it for a handful of rows, and would compare each with each:
--- old events, a few in each of thousands of minutes, took hours.
+-- half a million old events, a few in each of thousands of minutes, took minutes instead of a second.
 WITH taken AS (
     DELETE FROM rollup_campaigns_batch
     WHERE id IN (SELECT id FROM rollup_campaigns_batch WHERE source = %(source)s ORDER BY id LIMIT %(limit)s)
