@@ -175,6 +175,15 @@ async def test_a_minute_with_too_many_campaigns_takes_all_that_it_is_part_of_wit
     assert rollups(database, "check").returncode == 0
 
 
+async def test_what_a_bucket_has_is_added_once_to_all_of_its_minutes(database: str) -> None:
+    async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        for start in (0, 10, 20):
+            appended = checkouts(range(start, start + 10), lambda number: number % 5)
+            await Appender(built_in("facebook")).append(connection, appended)
+            await fold(connection, built_in("facebook"))
+    assert rollups(database, "check").returncode == 0
+
+
 async def test_old_events_of_thousands_of_minutes_are_folded_in_seconds(database: str) -> None:
     minutes = 30_000
     async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:

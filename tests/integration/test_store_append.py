@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import psycopg
 import pytest
 
 from brute_force import random_events
@@ -19,8 +20,9 @@ from eventpipeline.publisher import pregenerate
 from eventpipeline.sources import built_in
 from eventpipeline.store import Refused, rollups
 from eventpipeline.store.append import Appended, Appender
-from eventpipeline.store.columns import columns
+from eventpipeline.store.columns import TextArray, TextArrayDumper, columns
 from eventpipeline.store.pool import Pool, connection, open_pool
+from eventpipeline.store.statements import statement
 from stored import assert_holds, facebook, found_counts, of_source, parsed, scalar, tiktok
 
 NOON = datetime(2025, 3, 1, 12, tzinfo=UTC)
@@ -271,6 +273,15 @@ async def test_columns_and_json_store_the_same(database: str) -> None:
                 for table in ("events", "dimensions", "users", "campaigns"):
                     await one.execute(f"DELETE FROM rollup_{table}_batch")  # type: ignore[call-overload]
     assert stored[0] == stored[1]
+
+
+def test_null_for_data_is_no_data_in_columns_too(database: str) -> None:
+    parameters = columns(packed(facebook(1, data=None), facebook(2)))
+    assert parameters
+    with psycopg.connect(database) as connection:
+        connection.adapters.register_dumper(TextArray, TextArrayDumper)
+        rows = connection.execute(f"SELECT data IS NULL FROM ({statement('append_columns')}) AS event", parameters)
+        assert rows.fetchall() == [(True,), (False,)]
 
 
 async def test_what_is_no_batch_is_refused(database: str) -> None:
