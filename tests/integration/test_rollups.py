@@ -21,7 +21,7 @@ from eventpipeline.store.append import Appender
 from eventpipeline.store.rebuild import check, chunks
 from eventpipeline.store.rollups import fold
 from eventpipeline.store.schema import migrate, migrations
-from eventpipeline.store.windows import STEPS
+from eventpipeline.store.windows import STEPS_TO_DAY
 from reporter_client import ask, reporter
 from stored import assert_holds, of_source, parsed, scalar
 
@@ -77,6 +77,8 @@ PLANTED: list[tuple[LiteralString, str]] = [
      "rollup_events facebook hour .* top ad.view: "),
     ("UPDATE rollup_events SET revenue = revenue + 0.01 WHERE step = 'day' AND event_type = 'purchase'",
      "rollup_events tiktok day .* bottom purchase: "),
+    ("UPDATE rollup_events SET events = events + 1 WHERE step = 'week' AND source = 'tiktok'",
+     "rollup_events tiktok week "),
     ("DELETE FROM rollup_events_batch WHERE source = 'tiktok'", "rollup_events tiktok day "),
     ("UPDATE rollup_campaigns SET transactions[1] = transactions[1] + 1 WHERE step = 'six_hours'",
      "rollup_campaigns facebook six_hours .* transactions"),
@@ -85,6 +87,8 @@ PLANTED: list[tuple[LiteralString, str]] = [
     ("DELETE FROM rollup_campaigns_batch WHERE source = 'facebook'", "rollup_campaigns facebook day "),
     ("UPDATE rollup_dimensions SET events[1] = events[1] + 1 WHERE step = 'minute' AND dimension = 'genders'",
      "rollup_dimensions facebook minute .* genders "),
+    ("UPDATE rollup_dimensions SET events[1] = events[1] - 1 WHERE step = 'week' AND dimension = 'countries'",
+     "rollup_dimensions tiktok week .* countries "),
     ("UPDATE rollup_dimensions SET beyond = beyond - 1 WHERE beyond > 1", "rollup_dimensions facebook .* cities: "),
     ("UPDATE rollup_dimensions SET total[1] = 0 WHERE dimension = 'averageWatchTime' AND step = 'day'",
      "rollup_dimensions tiktok day .* averageWatchTime: "),
@@ -194,7 +198,7 @@ async def test_old_events_of_thousands_of_minutes_are_folded_in_seconds(database
         await connection.execute("SET statement_timeout = '15s'")
         await fold(connection, built_in("facebook"))
     kept = "SELECT coalesce(sum(cardinality(campaign_id)), 0) FROM rollup_campaigns WHERE step = "
-    found = [scalar(database, kept + f"'{step}'") for step in STEPS]
+    found = [scalar(database, kept + f"'{step}'") for step in STEPS_TO_DAY]
     # A whole day has 1,440 campaigns, more than are kept; the first here has 480 of them, and the last 720.
     assert found == [minutes, minutes, minutes, minutes, 480 + 720]
 
@@ -210,6 +214,56 @@ def test_days_that_retention_dropped_keep_their_rollups(database: str) -> None:
 
     assert scalar(database, "SELECT sum(events) FROM rollup_events WHERE step = 'day'") == 6 * 400 > before
     assert rollups(database, "check").returncode == 0
+    # Its week cannot be counted again, and is the sum of its days.
+    assert scalar(database, "SELECT count(DISTINCT start) FROM rollup_events WHERE step = 'week'") == 1
+    assert scalar(database, "SELECT sum(events) FROM rollup_events WHERE step = 'week'") == 6 * 400
+    of_minutes, of_weeks = (
+        scalar(database, f"SELECT {IN_DIMENSIONS} FROM rollup_dimensions WHERE step = '{step}'")
+        for step in ("minute", "week")
+    )
+    assert of_weeks == of_minutes
+
+
+IN_DIMENSIONS = """
+(sum(beyond + coalesce((SELECT sum(e) FROM unnest(events) AS e), 0)), sum((SELECT sum(t) FROM unnest(total) AS t)))"""
+
+
+def test_weeks_are_made_of_the_days_of_an_older_store(database: str) -> None:
+    events = store(database, folded=True)
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(BEFORE_WEEKS)
+
+    assert migrate(database) == ("0006_weeks",)
+
+    assert_holds(database, events)
+    assert scalar(database, "SELECT count(DISTINCT start) FROM rollup_events WHERE step = 'week'") == 1
+    assert rollups(database, "check").returncode == 0
+
+
+BEFORE_WEEKS = """
+DELETE FROM rollup_events WHERE step = 'week';
+DELETE FROM rollup_dimensions WHERE step = 'week';
+DROP VIEW dropped_weeks;
+DROP FUNCTION weeks_of_events, weeks_of_dimensions;
+CREATE OR REPLACE VIEW rollup_steps (step, length) AS
+VALUES ('minute', interval '1 minute'), ('ten_minutes', interval '10 minutes'), ('hour', interval '1 hour'),
+       ('six_hours', interval '6 hours'), ('day', interval '1 day');
+DELETE FROM schema_versions WHERE version = 6"""
+
+
+async def test_weeks_of_campaigns_that_a_collector_of_before_folded_are_not_read(database: str) -> None:
+    await asyncio.to_thread(store, database, folded=True)
+    asked = {"from_": "2025-03-01T00:00:00Z", "to": "2025-03-08T00:00:00Z", "groupBy": "campaign", "source": "tiktok"}
+    async with reporter(database) as http:
+        before = await ask(http, "/reports/revenue", **asked)
+        assert execute(database, WEEK_OF_CAMPAIGNS) == 1
+        assert await ask(http, "/reports/revenue", **asked) == before
+    assert (await asyncio.to_thread(rollups, database, "check")).returncode == 0
+
+
+WEEK_OF_CAMPAIGNS = """
+INSERT INTO rollup_campaigns (step, start, source, campaign_id, transactions, amounts, revenue)
+VALUES ('week', '2025-03-01T00:00:00Z', 'tiktok', '{c}', '{9}', '{9}', '{9}')"""
 
 
 def test_a_database_that_is_away_is_said_to_be() -> None:

@@ -49,7 +49,7 @@ def test_a_window_is_its_whole_buckets_and_its_edges(start: datetime | None, end
         assert timedelta(0) < edge.end - edge.start < (1 + (len(split.edges) == 1)) * STEPS[steps[0]]
     for step, bucket in split.buckets:
         for bound in (bucket.start, bucket.end):
-            assert bound is None or floor(bound, STEPS[step]) == bound or bound.year == 9999
+            assert bound is None or floor(bound, STEPS[step]) == bound or bound.year in (1, 9999)
 
 
 def _holds(window: Window, instant: datetime) -> bool:
@@ -71,6 +71,16 @@ def test_a_window_is_made_of_the_longest_buckets() -> None:
         ("hour", "01 23:00", "02 00:00"),
         ("hour", "04 00:00", "04 01:00"),
         ("minute", "01 22:59", "01 23:00"),
+    ]
+
+
+def test_weeks_are_between_saturdays() -> None:
+    first, last = datetime(2024, 4, 30, tzinfo=UTC), datetime(2024, 5, 20, tzinfo=UTC)
+    found = Window(first, last).split(list(STEPS)).buckets
+    assert [(step, str(window.start)[5:10], str(window.end)[5:10]) for step, window in found] == [
+        ("week", "05-04", "05-18"),
+        ("day", "04-30", "05-04"),
+        ("day", "05-18", "05-20"),
     ]
 
 

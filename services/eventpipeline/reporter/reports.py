@@ -33,7 +33,7 @@ from eventpipeline.store.windows import STEPS, Step
 _SOURCES_AT_ONCE = 2
 """Of one report of demographics, each on a connection of its own, for which another core may be free; the other
 connections are left to others."""
-_WITHOUT_MINUTES: tuple[Step, ...] = ("hour", "six_hours", "day")
+_WITHOUT_MINUTES: tuple[Step, ...] = ("hour", "six_hours", "day", "week")
 
 
 class ReportEndpoints:

@@ -1,7 +1,7 @@
 """The rollups made anew from the events, and compared with them. Needs the owner's role.
 
 Both count the events with the statements of an append. What retention has dropped is only in the rollups; those days
-are left alone.
+are left alone, and weeks that have such a day are the sum of their days.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from psycopg import AsyncConnection, sql
 from eventpipeline.sources import Source
 from eventpipeline.store import distinct_users
 from eventpipeline.store.pool import translated
-from eventpipeline.store.rollups import counted, fold_alone
+from eventpipeline.store.rollups import counted, fold_alone, kept
 from eventpipeline.store.statements import statement
-from eventpipeline.store.windows import STEPS, Step, Window, floor
+from eventpipeline.store.windows import STEPS, STEPS_TO_DAY, Step, Window, floor
 
 ROLLUPS = ("rollup_events", "rollup_campaigns", "rollup_dimensions", "rollup_users")
 MOST_DIFFERENCES = 1000
@@ -81,7 +81,16 @@ async def _rebuild(database_url: str, sources: Sequence[Source]) -> int:
                 await connection.execute("DELETE FROM rollup_backlog WHERE source = %(source)s", named)
                 await connection.execute("DELETE FROM rollup_rest WHERE source = %(source)s", named)
                 events += await _count(connection, source)
+                await _add_up_weeks(connection, source)
     return events
+
+
+async def _add_up_weeks(connection: AsyncConnection[Any], source: Source) -> None:
+    """Those that lack a day that retention has dropped; until now they have what was there, and their events again."""
+    for rollup, weeks in (("rollup_events", "rebuild_weeks_events"), ("rollup_dimensions", "rebuild_weeks_dimensions")):
+        clear = sql.SQL(statement("rebuild_weeks_clear")).format(rollup=sql.Identifier(rollup))
+        await connection.execute(clear, {"source": source.name})
+        await connection.execute(statement(weeks), {"source": source.name, **kept(source)})
 
 
 async def _check(database_url: str, sources: Sequence[Source]) -> list[Difference]:
@@ -153,8 +162,8 @@ async def _compared_users(connection: AsyncConnection[Any], source: Source, sche
     waiting: dict[tuple[Step, datetime], list[bytes]] = defaultdict(list)
     batches = sql.SQL(statement("check_users_batch")).format(schema=schema)
     for minute, registers, rests in await (await connection.execute(batches, parameters)).fetchall():
-        for step, length in STEPS.items():
-            waiting[step, floor(minute, length)].append(distinct_users.sketch(registers, rests))
+        for step in STEPS_TO_DAY:
+            waiting[step, floor(minute, STEPS[step])].append(distinct_users.sketch(registers, rests))
     query = sql.SQL(statement("check_users")).format(schema=schema)
     found = []
     for step, start, stored, expected in await (await connection.execute(query, parameters)).fetchall():

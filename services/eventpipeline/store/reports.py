@@ -1,4 +1,4 @@
-"""What the reports ask of Postgres: rollups for whole days, hours and minutes, the events themselves for what is left.
+"""What the reports ask of Postgres: rollups for whole weeks, days, hours and minutes, the events for what is left.
 
 Every count and sum is exact for any window, however it cuts a minute. Distinct users, and counts by value where there
 are more values than a rollup keeps, say how wrong they can be.
@@ -34,7 +34,7 @@ from eventpipeline.store.report_queries import (
     users_query,
 )
 from eventpipeline.store.rollups import kept
-from eventpipeline.store.windows import ALL_TIME, STEPS, Interval, Split, Step, Window
+from eventpipeline.store.windows import ALL_TIME, STEPS, STEPS_TO_DAY, Interval, Split, Step, Window
 
 Connection = AsyncConnection[Any]
 
@@ -305,7 +305,7 @@ class Demographics:
 
 
 async def users(
-    connection: Connection, sources: Sequence[str], window: Window, *, exact: bool, steps: Sequence[Step] = _ALL_STEPS
+    connection: Connection, sources: Sequence[str], window: Window, *, exact: bool, steps: Sequence[Step] = STEPS_TO_DAY
 ) -> dict[str, SourceUsers]:
     """Distinct users by source: counted, or estimated where the window has whole minutes, by sketches of `steps`."""
     split = window.split(steps)

@@ -1,4 +1,4 @@
-"""The rollups: what appends counted, folded together by minute, hour and day.
+"""The rollups: what appends counted, folded together by minute, ten minutes and so on to weeks.
 
 An append only notes what it counted, in rows of its own, so that it waits for no other. Reports add these rows to the
 rollups until a collector folds them in, every half minute. What a row counted goes over in one transaction.
@@ -16,7 +16,7 @@ from eventpipeline.sources import Source
 from eventpipeline.store import distinct_users, extract
 from eventpipeline.store.pool import translated
 from eventpipeline.store.statements import statement
-from eventpipeline.store.windows import STEPS, Step, floor
+from eventpipeline.store.windows import STEPS, STEPS_TO_DAY, Step, floor
 
 KEPT_VALUES = 1000
 """So many values of a distribution are kept in a row of a rollup; with fewer the counts are exact."""
@@ -107,8 +107,8 @@ async def _fold_users(connection: AsyncConnection[Any], source: Source) -> int:
     sketches: dict[tuple[Step, datetime], list[bytes]] = defaultdict(list)
     for _taken, minute, registers, rests in rows:
         seen = distinct_users.sketch(registers, rests)
-        for step, length in STEPS.items():
-            sketches[step, floor(minute, length)].append(seen)
+        for step in STEPS_TO_DAY:
+            sketches[step, floor(minute, STEPS[step])].append(seen)
     keys: dict[str, Any] = {
         "source": source.name,
         "steps": [step for step, _ in sketches],

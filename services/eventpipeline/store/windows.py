@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Literal
 
-Step = Literal["minute", "ten_minutes", "hour", "six_hours", "day"]
+Step = Literal["minute", "ten_minutes", "hour", "six_hours", "day", "week"]
 Interval = Literal["minute", "hour", "day"]
 """The steps that a series may have."""
 STEPS: dict[Step, timedelta] = {
@@ -17,16 +17,22 @@ STEPS: dict[Step, timedelta] = {
     "hour": timedelta(hours=1),
     "six_hours": timedelta(hours=6),
     "day": timedelta(days=1),
+    "week": timedelta(days=7),
 }
 """The lengths of the buckets of rollups, each a whole number of the one before; as the view rollup_steps has them."""
+STEPS_TO_DAY: tuple[Step, ...] = ("minute", "ten_minutes", "hour", "six_hours", "day")
+"""Those of the rollups of users and of campaigns, which have no weeks."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
+"""A bucket of each step begins here, as in the statements: so weeks begin on a Saturday."""
+_BEGINNING_OF_TIME = datetime.min.replace(tzinfo=UTC)
 _END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 
 def floor(time: datetime, step: timedelta) -> datetime:
-    """The beginning of the bucket of `step` (a minute, an hour or a day of UTC) in which `time` is."""
-    return time - (time - _EPOCH) % step
+    """The beginning of the bucket of `step` (in UTC) in which `time` is."""
+    into = (time - _ORIGIN) % step
+    return time - into if time - _BEGINNING_OF_TIME >= into else _BEGINNING_OF_TIME
 
 
 def ceiling(time: datetime, step: timedelta) -> datetime:
@@ -89,7 +95,7 @@ class Window:
 
 
 ALL_TIME = Window()
-NO_TIME = Window(_EPOCH, _EPOCH)
+NO_TIME = Window(_ORIGIN, _ORIGIN)
 
 
 @dataclass(frozen=True, slots=True)

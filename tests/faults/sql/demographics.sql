@@ -39,7 +39,7 @@ WITH event AS (
     GROUP BY 1, 2, 3, 4
 ), steps (step, length) AS (
     VALUES ('minute', interval '1 minute'), ('ten_minutes', interval '10 minutes'), ('hour', interval '1 hour'),
-           ('six_hours', interval '6 hours'), ('day', interval '1 day')
+           ('six_hours', interval '6 hours'), ('day', interval '1 day'), ('week', interval '7 days')
 ), part AS (
     SELECT step, start, source, dimension, each.value, each.events, each.total
     FROM rollup_dimensions AS r

@@ -2,7 +2,7 @@
 -- whose sums are wrong.
 WITH steps (step, length) AS (
     VALUES ('minute', interval '1 minute'), ('ten_minutes', interval '10 minutes'), ('hour', interval '1 hour'),
-           ('six_hours', interval '6 hours'), ('day', interval '1 day')
+           ('six_hours', interval '6 hours'), ('day', interval '1 day'), ('week', interval '7 days')
 ), rows AS (
     SELECT step, date_bin(length, "timestamp", '2000-01-01T00:00:00Z') AS start, source, funnel_stage, event_type,
            coalesce(currency, '') AS currency,

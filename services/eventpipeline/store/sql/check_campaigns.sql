@@ -3,7 +3,7 @@
 WITH stored_row AS (
     SELECT step, start, currency, campaign_id, transactions, amounts, revenue
     FROM {schema}.rollup_campaigns
-    WHERE source = %(source)s
+    WHERE source = %(source)s AND step <> 'week'
 ), counted_row AS (
     SELECT step, start, currency, campaign_id, transactions, amounts, revenue
     FROM pg_temp.rollup_campaigns
@@ -20,7 +20,7 @@ WITH stored_row AS (
     CROSS JOIN LATERAL unnest(batch.minute, batch.campaign_id, batch.currency, batch.amount)
         AS each (minute, campaign_id, currency, amount)
     CROSS JOIN rollup_steps
-    WHERE batch.source = %(source)s
+    WHERE step <> 'week' AND batch.source = %(source)s
     UNION ALL
     SELECT r.step, r.start, r.currency, each.*, false
     FROM counted_row AS r

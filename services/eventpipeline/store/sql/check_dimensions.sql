@@ -33,6 +33,7 @@ WITH stored_row AS (
            CASE WHEN NOT bool_or(value IS NULL) OVER (PARTITION BY dimension, step, start) THEN value END AS value
     FROM part
     WHERE NOT EXISTS (SELECT FROM dropped_days WHERE day = (start AT TIME ZONE 'UTC')::date)
+      AND (step <> 'week' OR start NOT IN (SELECT week FROM dropped_weeks))
 ), summed AS (
     SELECT dimension, step, start, value,
            coalesce(sum(events) FILTER (WHERE is_stored), 0) AS stored_events,

@@ -17,11 +17,13 @@ WITH stored AS (
         WHERE batch.source = %(source)s
     ) AS part
     WHERE NOT EXISTS (SELECT FROM dropped_days WHERE day = (start AT TIME ZONE 'UTC')::date)
+      AND (step <> 'week' OR start NOT IN (SELECT week FROM dropped_weeks))
     GROUP BY 1, 2, 3, 4, 5
 ), counted AS (
     SELECT step, start, funnel_stage, event_type, currency, events, transactions, amounts, revenue
     FROM pg_temp.rollup_events
     WHERE source = %(source)s
+      AND (step <> 'week' OR start NOT IN (SELECT week FROM dropped_weeks))
 )
 SELECT coalesce(stored.step, counted.step), coalesce(stored.start, counted.start),
        concat_ws(' ', coalesce(stored.funnel_stage, counted.funnel_stage),
