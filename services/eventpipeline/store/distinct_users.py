@@ -8,7 +8,6 @@ seen, plus one. To see a user again changes nothing, and the sketch of two sets 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 _REGISTER_BITS = 12
@@ -45,8 +44,8 @@ def union(sketches: Iterable[bytes]) -> bytes:
     together = 0
     for one in sketches:
         number = int.from_bytes(one, "little")
-        is_larger = ((((together | _TOP_BITS) - number) & _TOP_BITS) >> 7) * 0xFF
-        together = (together & is_larger) | (number & ~is_larger)
+        is_larger = ((number | _TOP_BITS) - together) & _TOP_BITS  # or as large
+        together ^= (together ^ number) & (is_larger - (is_larger >> 7))
     return together.to_bytes(_REGISTERS, "little")
 
 
@@ -61,11 +60,10 @@ def estimate(registers: bytes) -> int:
 
     Ertl, New cardinality estimation algorithms for HyperLogLog sketches, 2017, algorithm 6.
     """
-    count = Counter(registers)
-    total = _REGISTERS * _tau(1 - count[_REST_BITS + 1] / _REGISTERS)
+    total = _REGISTERS * _tau(1 - registers.count(_REST_BITS + 1) / _REGISTERS)
     for rank in range(_REST_BITS, 0, -1):
-        total = (total + count[rank]) / 2
-    total += _REGISTERS * _sigma(count[0] / _REGISTERS)
+        total = (total + registers.count(rank)) / 2
+    total += _REGISTERS * _sigma(registers.count(0) / _REGISTERS)
     return round(_REGISTERS**2 / (2 * math.log(2) * total))
 
 
