@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -18,6 +19,8 @@ from eventpipeline.store.schema import migrate
 
 SOURCES = ("facebook", "tiktok")
 DAYS = 30
+MOST_OF_THEIR_OWN = 10_000_000
+_AT_ONCE = 2
 _SAMPLE = 50_000
 """So many different events; each is stored many times, with an id, a time, a user and a campaign of its own."""
 
@@ -42,11 +45,89 @@ FROM (
 """
 
 
+_MULTIPLY = """
+INSERT INTO {copy} (source, event_id, "timestamp", funnel_stage, event_type,
+                    user_id, campaign_id, transaction, amount, currency, correlation_id, stored_at, data)
+SELECT source, event_id || number, {at} + number * interval '1 microsecond', funnel_stage, event_type,
+       user_id, campaign_id, transaction, amount, currency, correlation_id, stored_at,
+       jsonb_strip_nulls(jsonb_build_object(
+           'user', jsonb_build_object('age', data #> '{{user,age}}', 'gender', data #> '{{user,gender}}',
+                                      'location', data #> '{{user,location}}', 'followers', data #> '{{user,followers}}'),
+           'engagement', jsonb_build_object('country', data #> '{{engagement,country}}',
+                                            'device', data #> '{{engagement,device}}',
+                                            'watchTime', data #> '{{engagement,watchTime}}',
+                                            'percentageWatched', data #> '{{engagement,percentageWatched}}')))
+FROM (SELECT * FROM {partition} ORDER BY "timestamp" OFFSET 0) AS event
+CROSS JOIN generate_series(0, {copies} - 1) AS copies (number)
+"""
+
+_ROLLUPS_MULTIPLIED = """
+UPDATE rollup_events
+SET events = events * %(copies)s, transactions = transactions * %(copies)s, amounts = amounts * %(copies)s,
+    revenue = revenue * %(copies)s;
+UPDATE rollup_campaigns
+SET transactions = ARRAY(SELECT each * %(copies)s FROM unnest(transactions) AS each),
+    amounts = ARRAY(SELECT each * %(copies)s FROM unnest(amounts) AS each),
+    revenue = ARRAY(SELECT each * %(copies)s FROM unnest(revenue) AS each)
+WHERE campaign_id IS NOT NULL;
+UPDATE rollup_dimensions
+SET events = ARRAY(SELECT each * %(copies)s FROM unnest(events) AS each),
+    total = ARRAY(SELECT each * %(copies)s FROM unnest(total) AS each), beyond = beyond * %(copies)s
+"""
+
+
 def fill(database_url: str, events: int, first: date, *, users: int, campaigns: int) -> None:
     """Stores about `events` events of both sources, evenly over DAYS days from `first`, and makes the rollups.
 
-    The users of the events are drawn from so many, and the campaigns of those that have one.
+    The users of the events are drawn from so many, and the campaigns of those that have one. Of more than
+    MOST_OF_THEIR_OWN events each is one of several copies: see `multiply`.
     """
+    copies = -(-events // MOST_OF_THEIR_OWN)
+    _fill(database_url, events // copies, first, users, campaigns)
+    if copies > 1:
+        multiply(database_url, first, copies)
+
+
+def multiply(database_url: str, first: date, copies: int) -> None:
+    """Stores each event so many times, and multiplies the rollups.
+
+    The copies have an id and a time of their own, in the same ten microseconds, so that they are of the same bucket of
+    each rollup; not more than ten can be. Of what came with an event they have only what reports read: so many whole
+    rows would not fit on a small disk.
+    """
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        list(
+            threads.map(lambda offset: _multiply_day(database_url, first + timedelta(days=offset), copies), range(DAYS))
+        )
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("SET work_mem = '256MB'")
+        for statement in _ROLLUPS_MULTIPLIED.split(";"):
+            connection.execute(sql.SQL(statement), {"copies": copies})
+        for table in ("rollup_events", "rollup_campaigns", "rollup_dimensions"):  # each row is there twice
+            connection.execute(sql.SQL("VACUUM FULL {}").format(sql.Identifier(table)))
+        connection.execute("VACUUM (ANALYZE)")
+        connection.execute("CHECKPOINT")
+
+
+def _multiply_day(database_url: str, day: date, copies: int) -> None:
+    partition, copy = sql.Identifier(f"events_{day:%Y%m%d}"), sql.Identifier(f"copies_{day:%Y%m%d}")
+    bounds = (sql.Literal(f"{bound.isoformat()}T00:00:00Z") for bound in (day, day + timedelta(days=1)))
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("SET timezone = 'UTC'; SET synchronous_commit = off")
+        connection.execute(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(copy, partition))
+        at = sql.SQL("date_bin('10 microseconds', \"timestamp\", '2000-01-01T00:00:00Z')")
+        connection.execute(sql.SQL(_MULTIPLY).format(copy=copy, partition=partition, copies=sql.Literal(copies), at=at))
+        with connection.transaction():
+            connection.execute(sql.SQL("DROP TABLE {}").format(partition))
+            connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(copy, partition))
+            connection.execute(
+                sql.SQL("ALTER TABLE events ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
+                    partition, *bounds
+                )
+            )
+
+
+def _fill(database_url: str, events: int, first: date, users: int, campaigns: int) -> None:
     migrate(database_url)
     days = [first + timedelta(days=offset) for offset in range(DAYS)]
     with psycopg.connect(database_url, autocommit=True) as connection:

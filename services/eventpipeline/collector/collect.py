@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
@@ -168,10 +169,12 @@ class Collector:
 
     async def _fold(self) -> None:
         """Keeps what reports have to add up small."""
+        # Collectors that were started together would fold together, and have all cores for it.
+        await self._pause(random.uniform(0.0, _FOLD_EVERY))  # noqa: S311 - nobody's secret
         while not self._stopping.is_set():
-            await self._pause(_FOLD_EVERY)
             if folded := await self._store.fold():
                 _log.debug("folded what batches counted", rows=folded)
+            await self._pause(_FOLD_EVERY)
 
     async def _look(self) -> None:
         """Shows the lag, and trims what is stored."""

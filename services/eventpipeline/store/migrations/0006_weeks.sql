@@ -1,5 +1,5 @@
--- Rollups of events and of demographics by week too: a report over a month reads some 28 buckets and not 46, and its
--- demographics, whose buckets have hundreds of values each, take two thirds of the time.
+-- Rollups of events and of demographics by week too: a report over 24 days reads some 30 buckets and not 45, and those of
+-- demographics have hundreds of values each.
 --
 -- There are no weeks of users, whose sketches are quickly put together, nor of campaigns: most weeks would have more of
 -- them than a bucket keeps. So a collector of an earlier release goes on: it folds the steps that the view has.
