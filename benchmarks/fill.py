@@ -20,6 +20,7 @@ from eventpipeline.store.schema import migrate
 SOURCES = ("facebook", "tiktok")
 DAYS = 30
 MOST_OF_THEIR_OWN = 10_000_000
+_MOST_COPIES = 10
 _AT_ONCE = 2
 _SAMPLE = 50_000
 """So many different events; each is stored many times, with an id, a time, a user and a campaign of its own."""
@@ -51,12 +52,13 @@ INSERT INTO {copy} (source, event_id, "timestamp", funnel_stage, event_type,
 SELECT source, event_id || number, {at} + number * interval '1 microsecond', funnel_stage, event_type,
        user_id, campaign_id, transaction, amount, currency, correlation_id, stored_at,
        jsonb_strip_nulls(jsonb_build_object(
-           'user', jsonb_build_object('age', data #> '{{user,age}}', 'gender', data #> '{{user,gender}}',
-                                      'location', data #> '{{user,location}}', 'followers', data #> '{{user,followers}}'),
-           'engagement', jsonb_build_object('country', data #> '{{engagement,country}}',
-                                            'device', data #> '{{engagement,device}}',
-                                            'watchTime', data #> '{{engagement,watchTime}}',
-                                            'percentageWatched', data #> '{{engagement,percentageWatched}}')))
+           'user', jsonb_build_object(
+               'age', data #> '{{user,age}}', 'gender', data #> '{{user,gender}}',
+               'location', data #> '{{user,location}}', 'followers', data #> '{{user,followers}}'),
+           'engagement', jsonb_build_object(
+               'country', data #> '{{engagement,country}}', 'device', data #> '{{engagement,device}}',
+               'watchTime', data #> '{{engagement,watchTime}}',
+               'percentageWatched', data #> '{{engagement,percentageWatched}}')))
 FROM (SELECT * FROM {partition} ORDER BY "timestamp" OFFSET 0) AS event
 CROSS JOIN generate_series(0, {copies} - 1) AS copies (number)
 """
@@ -80,9 +82,11 @@ def fill(database_url: str, events: int, first: date, *, users: int, campaigns: 
     """Stores about `events` events of both sources, evenly over DAYS days from `first`, and makes the rollups.
 
     The users of the events are drawn from so many, and the campaigns of those that have one. Of more than
-    MOST_OF_THEIR_OWN events each is one of several copies: see `multiply`.
+    MOST_OF_THEIR_OWN events each is one of several copies: see `multiply`. Raises ValueError for too many.
     """
     copies = -(-events // MOST_OF_THEIR_OWN)
+    if copies > _MOST_COPIES:
+        raise ValueError(f"{events:,} events are more than {MOST_OF_THEIR_OWN * _MOST_COPIES:,}")
     _fill(database_url, events // copies, first, users, campaigns)
     if copies > 1:
         multiply(database_url, first, copies)
@@ -92,13 +96,12 @@ def multiply(database_url: str, first: date, copies: int) -> None:
     """Stores each event so many times, and multiplies the rollups.
 
     The copies have an id and a time of their own, in the same ten microseconds, so that they are of the same bucket of
-    each rollup; not more than ten can be. Of what came with an event they have only what reports read: so many whole
+    each rollup: there can be ten. Of what came with an event they have only what reports read: so many whole
     rows would not fit on a small disk.
     """
+    days = [first + timedelta(days=offset) for offset in range(DAYS)]
     with ThreadPoolExecutor(_AT_ONCE) as threads:
-        list(
-            threads.map(lambda offset: _multiply_day(database_url, first + timedelta(days=offset), copies), range(DAYS))
-        )
+        list(threads.map(lambda day: _multiply_day(database_url, day, copies), days))
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("SET work_mem = '256MB'")
         for statement in _ROLLUPS_MULTIPLIED.split(";"):
@@ -120,11 +123,8 @@ def _multiply_day(database_url: str, day: date, copies: int) -> None:
         with connection.transaction():
             connection.execute(sql.SQL("DROP TABLE {}").format(partition))
             connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(copy, partition))
-            connection.execute(
-                sql.SQL("ALTER TABLE events ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})").format(
-                    partition, *bounds
-                )
-            )
+            attach = "ALTER TABLE events ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})"
+            connection.execute(sql.SQL(attach).format(partition, *bounds))
 
 
 def _fill(database_url: str, events: int, first: date, users: int, campaigns: int) -> None:

@@ -20,7 +20,6 @@ from eventpipeline.store.reports import (
     NOTHING,
     OLD_STEPS,
     Connection,
-    Demographic,
     Demographics,
     EventBucket,
     RevenueBucket,
@@ -28,7 +27,7 @@ from eventpipeline.store.reports import (
     SourceUsers,
     Span,
 )
-from eventpipeline.store.windows import STEPS, Step
+from eventpipeline.store.windows import STEPS, STEPS_TO_DAY, Step
 
 _SOURCES_AT_ONCE = 2
 """Of one report of demographics, each on a connection of its own, for which another core may be free; the other
@@ -106,34 +105,35 @@ def _span(series: Sequence[EventBucket | RevenueBucket]) -> Span:
 
 async def _demographics(store: Connection, query: DemographicsQuery, one: Demographics) -> shapes.Report:
     """The item of one source, all of it as it was at one moment."""
-    source, window = one.source, query.window
-    counts = reports.events(store, Selection(window, source.name))
-    if query.exact:
-        found = await counts
-        users, values = await _demographics_in_part(store, query, one, await reports.rest(store))
-    else:
-        # As if all were in the rollups, which it is but after an upgrade; then it is asked again. Users come first:
-        # their sketches take the longest here, while Postgres is at the rest.
-        users, found, rest, values = await reports.together(
-            reports.users(store, [source.name], window, exact=False), counts, reports.rest(store),
-            one.found(store, window, tuple(STEPS)),
-        )  # fmt: skip
-        if source.name in rest.newer:
-            users, values = await _demographics_in_part(store, query, one, rest)
-    seen = users.get(source.name, SourceUsers(source.name, 0))
-    return shapes.demographics_item(source, sum(row.count for row in found.counts), seen, values)
+    name, whole = one.source.name, query.window.split(tuple(STEPS)).whole
+    if query.exact or whole is None:
+        return await _demographics_in_part(store, query, one, await reports.rest(store))
+    # As if all were in the rollups, which it is but after an upgrade; then it is asked again. Users come first: their
+    # sketches take the longest here, while Postgres is at the rest. Events at the ends come with the values.
+    users, counted, rest, found = await reports.together(
+        reports.sketch_of_users(store, name, whole), reports.events(store, Selection(whole, name)),
+        reports.rest(store), one.found(store, query.window, tuple(STEPS)),
+    )  # fmt: skip
+    if name in rest.newer:
+        return await _demographics_in_part(store, query, one, rest)
+    events = sum(row.count for row in counted.counts) + found.edge_events
+    seen = reports.estimated(name, (users, found.edge_users))
+    return shapes.demographics_item(one.source, events, seen, found.values)
 
 
 async def _demographics_in_part(
     store: Connection, query: DemographicsQuery, one: Demographics, rest: reports.Rest
-) -> tuple[dict[str, SourceUsers], list[Demographic]]:
-    """Users and values where not everything is counted in the rollups, or all is to be counted from the events."""
+) -> shapes.Report:
+    """The same where not everything is counted in the rollups, or all is to be counted from the events."""
     name, window = one.source.name, query.window
     is_backlog = name in rest.backlog
-    user_steps = OLD_STEPS if name in rest.newer else tuple(STEPS)
+    user_steps = OLD_STEPS if name in rest.newer else STEPS_TO_DAY
+    counted = await reports.events(store, Selection(window, name))
     users = await reports.users(store, [name], window, exact=query.exact or is_backlog, steps=user_steps)
     steps = () if query.exact else _WITHOUT_MINUTES if is_backlog else tuple(STEPS)
-    return users, await one.found(store, window, steps)
+    found = await one.found(store, window, steps)
+    seen = users.get(name, SourceUsers(name, 0))
+    return shapes.demographics_item(one.source, sum(row.count for row in counted.counts), seen, found.values)
 
 
 def _events_table(report: shapes.Report) -> str:

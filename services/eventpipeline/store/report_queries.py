@@ -96,20 +96,29 @@ def revenue_query(which: Which, edges: int, has_series: bool) -> Query:
 
 
 def demographics_query(source: Source, edges: int) -> Query:
-    return _demographics(source, _each_edge("report_edge", edges))
+    return _demographics(source, _each_edge("report_edge", edges), sql.SQL(statement("report_edge_users")))
 
 
 def exact_demographics_query(source: Source) -> Query:
-    """The whole window is one edge: each event is counted."""
-    return _demographics(source, _each_edge("report_whole", 1))
+    """The whole window is one edge: each event is counted, and its users are left to others."""
+    return _demographics(source, _each_edge("report_whole", 1), sql.SQL(""))
 
 
-def _demographics(source: Source, edges: Sequence[sql.Composable]) -> Query:
-    cut = sql.SQL("({}) AS edge").format(sql.SQL(" UNION ALL ").join(edges))
-    added = sql.SQL(
-        "UNION ALL SELECT number, value, events, total FROM ({}) AS spread JOIN asked USING (dimension)"
-    ).format(extract.spread(source, cut))
-    return Query.of(sql.SQL(statement("report_demographics")).format(edges=added if edges else sql.SQL("")))
+def _demographics(source: Source, edges: Sequence[sql.Composable], edge_users: sql.Composable) -> Query:
+    """The events of the edges are looked for once, and make up the part `edge`."""
+    query = sql.SQL(statement("report_demographics"))
+    nothing = sql.SQL("")
+    if not edges:
+        return Query.of(query.format(edge=nothing, edges=nothing, edge_users=nothing))
+    return Query.of(
+        query.format(
+            edge=sql.SQL("edge AS MATERIALIZED ({}), ").format(sql.SQL(" UNION ALL ").join(edges)),
+            edges=sql.SQL(
+                "UNION ALL SELECT number, value, events, total FROM ({}) AS spread JOIN asked USING (dimension)"
+            ).format(extract.spread(source, sql.Identifier("edge"))),
+            edge_users=edge_users,
+        )
+    )
 
 
 @cache

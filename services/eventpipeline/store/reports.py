@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -113,6 +113,19 @@ class Demographic:
     events: int
     total: Decimal
     error: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The demographics of one source.
+
+    `edge_events` is how many events a window cuts off from whole buckets at its ends, and `edge_users` the sketch of
+    their users. Where all is counted from the events nothing is cut off.
+    """
+
+    values: Sequence[Demographic]
+    edge_events: int
+    edge_users: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,9 +302,10 @@ class Demographics:
             "complete": [item.name for item in source.distributions if item.ranges],
             "top": TOP_VALUES,
             **kept(source),
+            **distinct_users.PARAMETERS,
         }
 
-    async def found(self, connection: Connection, window: Window, steps: Sequence[Step]) -> list[Demographic]:
+    async def found(self, connection: Connection, window: Window, steps: Sequence[Step]) -> Found:
         """Every distribution, values by their events, and every average.
 
         From the rollups of `steps`, shortest first; without any, all is counted from the events, which is slow and
@@ -301,7 +315,15 @@ class Demographics:
         query = self._queries[len(split.edges)] if steps else self._exact
         parameters = self._parameters | split.parameters
         rows = await fetched(connection, query, parameters, prepare=bool(steps))
-        return [Demographic(*row) for row in rows]
+        values = [Demographic(*row[:5]) for row in rows if row[0]]
+        for _dimension, _value, events, _total, _error, registers, rests in rows[len(values) :]:
+            return Found(values, events, distinct_users.sketch(registers or (), rests or ()))
+        return Found(values, 0, distinct_users.EMPTY)
+
+
+async def sketch_of_users(connection: Connection, source: str, window: Window) -> bytes:
+    """The sketch of the users of one source in a window of whole minutes."""
+    return distinct_users.union((await _sketches(connection, [source], window.split(STEPS_TO_DAY))).get(source, ()))
 
 
 async def users(
@@ -314,10 +336,13 @@ async def users(
         rows = await fetched(connection, plain("report_users"), parameters, prepare=False)
         return {source: SourceUsers(source, count) for source, count in rows}
     sketches = await _sketches(connection, sources, split)
-    return {
-        source: SourceUsers(source, distinct_users.estimate(distinct_users.union(found)), is_exact=False)
-        for source, found in sketches.items()
-    }
+    return {source: estimated(source, found) for source, found in sketches.items()}
+
+
+def estimated(source: str, sketches: Iterable[bytes]) -> SourceUsers:
+    """The users of one source whom any of the sketches has seen."""
+    together = distinct_users.union(sketches)
+    return SourceUsers(source, distinct_users.estimate(together), is_exact=together == distinct_users.EMPTY)
 
 
 async def _sketches(connection: Connection, sources: Sequence[str], split: Split) -> dict[str, list[bytes]]:

@@ -1,7 +1,9 @@
 -- The demographics report of one source: events by the values of each distribution, and the sums of each average;
 -- from the rollup, what appends counted and nobody folded yet, and the events at the ends. Of the values beyond the
 -- first ones there is one row with value NULL; distributions by range are complete. `error` is by how much a count of
--- the dimension can be too low; a value with no more events than that is not shown, since others may have more.
+-- the dimension can be too low; a value with no more events than that is not shown, since others may have more. The row
+-- without a dimension is of the events at the ends alone, if there are ends: how many there are, and what a sketch of
+-- their users is made of (see fold_users).
 --
 -- Values are added up by the number of their dimension, which is cheaper to hash than its name; only averages have a
 -- total, and what is NULL is not added up. Each dimension is searched for its first values, since to sort them all
@@ -21,7 +23,7 @@ WITH asked AS MATERIALIZED (
         OFFSET 0
     ) AS r
     JOIN asked USING (dimension)
-), part AS (
+), {edge}part AS (
     -- Here, and not in FROM, where what comes out would be stored first: it is most of what this costs.
     SELECT number, unnest(value) AS value, unnest(events) AS events, unnest(total) AS total FROM rollup
     UNION ALL
@@ -54,14 +56,19 @@ WITH asked AS MATERIALIZED (
         LIMIT CASE WHEN NOT counted.is_complete THEN %(top)s END
     ) AS first
 )
-SELECT counted.dimension, line.value, line.events::bigint, coalesce(line.total, 0) AS total, counted.error::bigint
-FROM counted
-JOIN (
-    SELECT number, value, events, total FROM shown
-    UNION ALL
-    SELECT number, NULL, counted.events - coalesce(sum(shown.events), 0), 0
-    FROM counted LEFT JOIN shown USING (number)
-    GROUP BY number, counted.events
-    HAVING counted.events > coalesce(sum(shown.events), 0)
-) AS line USING (number)
-ORDER BY counted.dimension, line.value IS NULL, line.events DESC, line.value COLLATE "C"
+SELECT dimension, value, events, total, error, registers, rests
+FROM (
+    SELECT counted.dimension, line.value, line.events::bigint AS events, coalesce(line.total, 0) AS total,
+           counted.error::bigint AS error, NULL::integer[] AS registers, NULL::bigint[] AS rests
+    FROM counted
+    JOIN (
+        SELECT number, value, events, total FROM shown
+        UNION ALL
+        SELECT number, NULL, counted.events - coalesce(sum(shown.events), 0), 0
+        FROM counted LEFT JOIN shown USING (number)
+        GROUP BY number, counted.events
+        HAVING counted.events > coalesce(sum(shown.events), 0)
+    ) AS line USING (number)
+    {edge_users}
+) AS lines
+ORDER BY dimension, value IS NULL, events DESC, value COLLATE "C"

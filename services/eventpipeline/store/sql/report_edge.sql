@@ -1,3 +1,3 @@
 -- The events of one source that a window cuts off from whole buckets at one of its ends, as a relation.
-SELECT "timestamp", funnel_stage, data
-FROM events_of_source_between(%(source)s, {first}::timestamptz, {last}::timestamptz)
+SELECT "timestamp", funnel_stage, user_id, data
+FROM edge_of_source(%(source)s, {first}::timestamptz, {last}::timestamptz)
