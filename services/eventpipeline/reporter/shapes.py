@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from eventpipeline.reporter import money
-from eventpipeline.reporter.times import bounds, written
+from eventpipeline.reporter.times import all_written, bounds
 from eventpipeline.sources import Distribution, Source
 from eventpipeline.store.distinct_users import RELATIVE_ERROR
 from eventpipeline.store.reports import (
@@ -44,25 +44,22 @@ def events_report(window: Window, counts: Sequence[EventCount]) -> Report:
 
 def events_series(starts: Sequence[datetime], buckets: Sequence[EventBucket]) -> list[Report]:
     """A bucket for each start, with 0 where there is nothing."""
-    return [
-        {"start": written(start), "count": sum(bucket.count for bucket in found)}
-        for start, found in _by_start(starts, buckets)
-    ]
+    return [{"start": start, "count": found[0].count if found else 0} for start, found in _by_start(starts, buckets)]
 
 
-def _by_start(starts: Sequence[datetime], buckets: Sequence[Bucket]) -> Iterator[tuple[datetime, list[Bucket]]]:
-    """Each start with the buckets that begin there; both in order of time.
+def _by_start(starts: Sequence[datetime], buckets: Sequence[Bucket]) -> Iterator[tuple[str, list[Bucket]]]:
+    """Each start, written, with the buckets that begin there; both in order of time.
 
     They are found by their order: to hash a time costs ten times as much as to compare two.
     """
     waiting = iter(buckets)
     bucket = next(waiting, None)
-    for start in starts:
+    for start, text in zip(starts, all_written(starts), strict=True):
         found = []
         while bucket is not None and bucket.start == start:
             found.append(bucket)
             bucket = next(waiting, None)
-        yield start, found
+        yield text, found
 
 
 def revenue_report(
@@ -120,7 +117,7 @@ def revenue_series(starts: Sequence[datetime], buckets: Sequence[RevenueBucket])
             bucket = by_currency.get(currency)
             series.append(
                 {
-                    "start": written(start),
+                    "start": start,
                     "currency": currency,
                     "revenue": money.written(bucket.revenue if bucket else Decimal(0)),
                     "transactions": bucket.transactions if bucket else 0,
