@@ -29,7 +29,7 @@ RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 REPORTS = (
     "/reports/events?interval=minute",
     "/reports/revenue?interval=minute",
-    "/reports/demographics",
+    "/reports/demographics?exact=true",  # what is kept of many values depends on when they were folded
     "/dead-letters?limit=1000",
 )
 _FIXED = {"autoscaling": {"minReplicas": 1, "maxReplicas": 1}, "resources": {"requests": {"cpu": "20m"}}}
