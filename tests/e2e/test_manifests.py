@@ -184,9 +184,12 @@ async def nothing_refused_meanwhile(pipeline: Pipeline, seed: int) -> AsyncItera
 
 
 async def _until_replaced(pipeline: Pipeline, before: set[str]) -> None:
-    """Ready with pods that were made with another Secret than those of `before`."""
+    """Ready with pods that were made with another Secret than those of `before`.
+
+    A minute where the cores are fast; each pod goes only after the next one has started, under load.
+    """
     await asyncio.to_thread(
-        wait_for, lambda: not before & _hashes(pipeline), what=lambda: "pods with the new ones", seconds=180
+        wait_for, lambda: not before & _hashes(pipeline), what=lambda: "pods with the new ones", seconds=480
     )
     await asyncio.to_thread(pipeline.until_ready)
 
