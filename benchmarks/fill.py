@@ -16,6 +16,7 @@ from eventpipeline.store import extract
 from eventpipeline.store.partitions import maintain
 from eventpipeline.store.rebuild import rebuild
 from eventpipeline.store.schema import migrate
+from eventpipeline.store.statements import statement
 
 SOURCES = ("facebook", "tiktok")
 DAYS = 30
@@ -104,8 +105,8 @@ def multiply(database_url: str, first: date, copies: int) -> None:
         list(threads.map(lambda day: _multiply_day(database_url, day, copies), days))
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("SET work_mem = '256MB'")
-        for statement in _ROLLUPS_MULTIPLIED.split(";"):
-            connection.execute(sql.SQL(statement), {"copies": copies})
+        for update in _ROLLUPS_MULTIPLIED.split(";"):
+            connection.execute(sql.SQL(update), {"copies": copies})
         for table in ("rollup_events", "rollup_campaigns", "rollup_dimensions"):  # each row is there twice
             connection.execute(sql.SQL("VACUUM FULL {}").format(sql.Identifier(table)))
         connection.execute("VACUUM (ANALYZE)")
@@ -114,7 +115,7 @@ def multiply(database_url: str, first: date, copies: int) -> None:
 
 def _multiply_day(database_url: str, day: date, copies: int) -> None:
     partition, copy = sql.Identifier(f"events_{day:%Y%m%d}"), sql.Identifier(f"copies_{day:%Y%m%d}")
-    bounds = (sql.Literal(f"{bound.isoformat()}T00:00:00Z") for bound in (day, day + timedelta(days=1)))
+    first, last = (sql.Literal(f"{bound.isoformat()}T00:00:00Z") for bound in (day, day + timedelta(days=1)))
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute("SET timezone = 'UTC'; SET synchronous_commit = off")
         connection.execute(sql.SQL("CREATE TABLE {} (LIKE {} INCLUDING ALL)").format(copy, partition))
@@ -123,8 +124,8 @@ def _multiply_day(database_url: str, day: date, copies: int) -> None:
         with connection.transaction():
             connection.execute(sql.SQL("DROP TABLE {}").format(partition))
             connection.execute(sql.SQL("ALTER TABLE {} RENAME TO {}").format(copy, partition))
-            attach = "ALTER TABLE events ATTACH PARTITION {} FOR VALUES FROM ({}) TO ({})"
-            connection.execute(sql.SQL(attach).format(partition, *bounds))
+            attach = sql.SQL(statement("attach_partition"))
+            connection.execute(attach.format(partition=partition, first=first, last=last))
 
 
 def _fill(database_url: str, events: int, first: date, users: int, campaigns: int) -> None:

@@ -36,6 +36,7 @@ from eventpipeline.store.schema import migrate
 _BYTES_AN_EVENT = 5000
 """Free while a store is filled: the row, its key, the log of both, what rebuilding the rollups sorts, and a reserve."""
 _BYTES_A_COPY = 500
+"""The narrow row, its key, and a reserve."""
 _BAR_MS, _BAR_EVENTS = 20.0, 10_000_000
 _FIRST = date(2026, 1, 1)
 _FILLED = "filled.json"

@@ -20,7 +20,7 @@ STEPS: dict[Step, timedelta] = {
     "week": timedelta(days=7),
 }
 """The lengths of the buckets of rollups, each a whole number of the one before; as the view rollup_steps has them."""
-STEPS_TO_DAY: tuple[Step, ...] = ("minute", "ten_minutes", "hour", "six_hours", "day")
+STEPS_TO_DAY: tuple[Step, ...] = tuple(step for step in STEPS if step != "week")
 """Those of the rollups of users and of campaigns, which have no weeks."""
 
 _ORIGIN = datetime(2000, 1, 1, tzinfo=UTC)
