@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from eventpipeline.held_writes import HeldWrites
 from eventpipeline.settings import Settings
 from eventpipeline.telemetry import Health, log
 
@@ -21,6 +23,13 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's, which writes the head of an answer and its body one by one: here they go out together."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(HeldWrites(transport))
 
 
 async def serve(
@@ -43,6 +52,7 @@ async def serve(
         app,
         host=settings.host,
         port=settings.port,
+        http=_Protocol,
         log_config=None,
         access_log=False,
         lifespan="off",

@@ -107,6 +107,17 @@ def test_one_event_and_many(gateway: Gateway, streams: str) -> None:
     assert json.loads(one.headers["Ep-Requests"]) == [[identity, None, 1]]
 
 
+def test_an_answer_comes_in_one_piece(gateway: Gateway) -> None:
+    body = text(event())
+    head = b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=30) as connection:
+        for _ in range(20):
+            connection.sendall(head % (PATH.encode(), len(body)) + body)
+            answer = connection.recv(64 * 1024)
+            assert answer.startswith(b"HTTP/1.1 202 ")
+            assert answer.endswith(b"}")
+
+
 def test_lines(gateway: Gateway, streams: str) -> None:
     lines = [text(event(event_id="a")), b"", b"  \t", b'{"nope', text(event(event_id="b")), b""]
     response = gateway.post(b"\r\n".join(lines), content_type="application/x-ndjson; charset=utf-8")

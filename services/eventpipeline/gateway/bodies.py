@@ -22,6 +22,7 @@ import msgspec
 from starlette.requests import Request
 
 from eventpipeline.gateway.cloudevents import BATCHED, STRUCTURED, is_binary
+from eventpipeline.gateway.patience import within
 from eventpipeline.problems import Problem
 
 MAX_EVENTS = 250_000
@@ -116,42 +117,32 @@ class Body:
         if is_announced:
             self._take(int(announced))
         pieces, more = [], True
-        loop = asyncio.get_running_loop()
-        with self._stalling():
-            async with asyncio.timeout(self._stall_seconds) as patience:
-                while more:
-                    piece, more = await self._piece()
-                    if not is_announced:
-                        self._take(len(piece))
-                    pieces.append(piece)
-                    if more:
-                        patience.reschedule(loop.time() + self._stall_seconds)
+        while more:
+            piece, more = await self._piece()
+            if not is_announced:
+                self._take(len(piece))
+            pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     async def _raw(self) -> AsyncIterator[bytes]:
         more = True
         while more:
-            with self._stalling():
-                async with asyncio.timeout(self._stall_seconds):
-                    piece, more = await self._piece()
+            piece, more = await self._piece()
             yield piece
 
     async def _piece(self) -> tuple[bytes, bool]:
         """What came next of the body, and whether there is more."""
-        message = await self._request.receive()
+        try:
+            message = await within(self._stall_seconds, self._request.receive())
+        except TimeoutError:
+            detail = f"nothing more of the body came for {self._stall_seconds:g} s; send it again"
+            raise Problem(408, detail) from None
         if message["type"] == "http.disconnect":
             raise Problem(400, "the body ended before its announced length")
         more = bool(message.get("more_body"))
         if not more:
             self._request.state.body_was_read = True
         return message.get("body", b""), more
-
-    @contextlib.contextmanager
-    def _stalling(self) -> Iterator[None]:
-        try:
-            yield
-        except TimeoutError:
-            raise Problem(408, f"nothing more of the body came for {self._stall_seconds:g} s; send it again") from None
 
     async def _gunzipped(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         inflate = zlib.decompressobj(wbits=31)

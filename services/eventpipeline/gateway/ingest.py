@@ -8,7 +8,6 @@ gets its turn, so a body of 50,000 events stalls nobody.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -118,7 +117,7 @@ class _Request:
             self._received_at - timedelta(days=ingest._retention_days) if ingest._retention_days is not None else None
         )
         self._dead: dict[Reason, list[bytes]] = {}
-        self._dead_bytes: Counter[Reason] = Counter()
+        self._dead_bytes: dict[Reason, int] = {}
         self._publishing: list[tuple[str, int, asyncio.Future[None]]] = []
         """What is on its way: of which source or stream, how many events, and what is done when they are on disk."""
         self.outcome = Outcome()
@@ -126,28 +125,30 @@ class _Request:
     async def sort(self, events: Iterable[Any]) -> None:
         """Groups the events by source into messages, and sends each message off when it is full."""
         validators = self._validators
-        plain = {name: _Pack() for name in validators}
-        large = {name: _Pack() for name in validators}
+        plain: dict[str, _Pack] = {}
+        large: dict[str, _Pack] = {}
         for index, event in enumerate(events):
             length = len(memoryview(event))
             try:
                 name = source_of(event).source
-                packs = plain if fits_fast_path(length) else large
-                pack = packs[name]
+                validators[name]  # a KeyError of one that is not allowed
             except (*UNREADABLE, KeyError):
                 fault = self._faults.get(index)
                 text = fault.text if fault else bytes(event)
                 self._reject(index, text, fault.rejection if fault else fault_without_source(text, validators))
                 await self._yield_after(length)
                 continue
-            if pack.events and pack.bytes + length > PACKED_BYTES - 2:
+            packs = plain if fits_fast_path(length) else large
+            pack = packs.get(name)
+            if pack and pack.bytes + length > PACKED_BYTES - 2:
                 await self._send(name, pack, together=packs is plain)
+                pack = None
+            if pack is None:
                 pack = packs[name] = _Pack()
             pack.add(index, event, length)
         for packs in (plain, large):
             for name, pack in packs.items():
-                if pack.events:
-                    await self._send(name, pack, together=packs is plain)
+                await self._send(name, pack, together=packs is plain)
 
     async def _send(self, name: str, pack: _Pack, *, together: bool) -> None:
         if together:
@@ -204,7 +205,7 @@ class _Request:
             self._publish_dead(rejection.reason)
             letters = self._dead[rejection.reason] = []
         letters.append(letter)
-        self._dead_bytes[rejection.reason] += len(letter) + 1
+        self._dead_bytes[rejection.reason] = self._dead_bytes.get(rejection.reason, 0) + len(letter) + 1
 
     async def _yield_after(self, length: int) -> None:
         if self.outcome.rejected % 100 == 0 or length > PACKED_BYTES:
