@@ -54,6 +54,11 @@ def peers() -> list[Peer]:
     return [
         Peer("eventpipeline", "this project's gateway", _ours, ours=True),
         Peer("go", "Go net/http, encoding/json, nats.go, packed as ours", lambda place: _program(place, (str(go),))),
+        Peer(
+            "go-sonic",
+            "Go net/http, sonic, nats.go, packed as ours",
+            lambda place: _program(place, (str(go),), JSON="sonic"),
+        ),
         Peer("nest-fastify", "NestJS on Fastify, zod, nats.js, packed as ours", nest("fastify", "1")),
         Peer("nest-express", "NestJS on Express, zod, nats.js, packed as ours", nest("express", "1")),
         Peer(

@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 _MOST_HELD_BYTES = 16 * 1024
-"""Of so many bytes the copy that puts them together costs more than it saves; and who streams must notice when the
-reader is slow."""
+"""More goes out at once: putting it together costs a copy, and who streams must notice when the reader is slow."""
 
 
 class HeldWrites(asyncio.Transport):
@@ -26,12 +25,14 @@ class HeldWrites(asyncio.Transport):
         self._held_bytes = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self._held_bytes + len(data) > _MOST_HELD_BYTES:
+            self._flush()
+            self._transport.write(data)
+            return
         if not self._held:
             self._loop.call_soon(self._flush)
         self._held.append(bytes(data))
         self._held_bytes += len(data)
-        if self._held_bytes > _MOST_HELD_BYTES:
-            self._flush()
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         for data in list_of_data:

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// event holds the members of every source and stage: encoding/json decodes into one type, and which members must be
+// event holds the members of every source and stage: what reads JSON decodes into one type, and which members must be
 // there is checked by hand afterwards. A pointer is nil where the member is missing.
 type event struct {
 	EventID     *string `json:"eventId"`
@@ -72,7 +72,7 @@ var (
 // validate says of which source an event is, or why it is refused.
 func validate(raw json.RawMessage) (string, error) {
 	var e event
-	if err := json.Unmarshal(raw, &e); err != nil {
+	if err := unmarshal(raw, &e); err != nil {
 		return "", err
 	}
 	kind := e.Source + " " + e.FunnelStage

@@ -1,5 +1,5 @@
-// A gateway as one writes it by hand in Go: net/http, encoding/json, nats.go. It does the job that EventPipeline's
-// does in benchmarks/peers: takes the POST of an array of events, validates each, publishes the valid ones to
+// A gateway as one writes it by hand in Go: net/http, nats.go, and encoding/json, or sonic where JSON=sonic. It does the
+// job that EventPipeline's does in benchmarks/peers: takes the POST of an array of events, validates each, publishes the valid ones to
 // JetStream packed in messages of at most 512 KiB, and answers when every message is acknowledged.
 package main
 
@@ -12,6 +12,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/bytedance/sonic"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -22,6 +23,9 @@ const (
 	ackTimeout  = 10 * time.Second
 	errorsShown = 100
 )
+
+// unmarshal is what reads JSON.
+var unmarshal = json.Unmarshal
 
 type rejected struct {
 	Index  int    `json:"index"`
@@ -46,7 +50,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var events []json.RawMessage
-	if err := json.Unmarshal(body, &events); err != nil {
+	if err := unmarshal(body, &events); err != nil {
 		http.Error(w, "the body is no JSON array: "+err.Error(), http.StatusBadRequest)
 		return
 	}
@@ -152,6 +156,9 @@ func (p *pack) array() []byte {
 }
 
 func main() {
+	if os.Getenv("JSON") == "sonic" {
+		unmarshal = sonic.Unmarshal
+	}
 	connection, err := nats.Connect(os.Getenv("NATS_URL"), nats.MaxReconnects(-1))
 	if err != nil {
 		log.Fatal(err)
