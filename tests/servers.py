@@ -7,7 +7,9 @@ with nats_server(tmp_path) as url: ...
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
 import socket
 import subprocess
 import threading
@@ -112,6 +114,28 @@ def running_program(program: Program) -> Iterator[subprocess.Popen[bytes]]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def stopped(*pids: int) -> Iterator[None]:
+    """The processes stand still, each thread of them; they go on afterwards."""
+    try:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        # One thread takes the signal and stops the others: on a busy machine these answer for a while yet.
+        wait_for(lambda: all(map(_stands_still, pids)), what=lambda: "a process does not stop")
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+def _stands_still(pid: int) -> bool:
+    threads = Path(f"/proc/{pid}/task").glob("*/stat")
+    try:
+        return all(thread.read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
+    except (FileNotFoundError, ProcessLookupError):  # one that has just ended
+        return False
 
 
 def wait_for(condition: Callable[[], bool], *, what: Callable[[], str], seconds: float = _READY_SECONDS) -> None:

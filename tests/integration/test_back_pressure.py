@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 import time
 from collections import Counter
@@ -13,7 +12,7 @@ import httpx2
 from eventpipeline.local import nats
 from eventpipeline.publisher.generator import pregenerate
 from gateways import PATH, running_gateway
-from servers import free_port, running_program
+from servers import free_port, running_program, stopped
 
 JSON = {"content-type": "application/json"}
 MIB = 2**20
@@ -46,12 +45,11 @@ def test_a_gateway_stays_below_512_mib_while_nats_takes_nothing(tmp_path: Path) 
                     answers[answer.status_code, "retry-after" in answer.headers] += 1
 
         senders = [threading.Thread(target=send, args=(number,)) for number in range(SENDERS)]
-        server.send_signal(signal.SIGSTOP)
-        for sender in senders:
-            sender.start()
-        for sender in senders:
-            sender.join()
-        server.send_signal(signal.SIGCONT)
+        with stopped(server.pid):
+            for sender in senders:
+                sender.start()
+            for sender in senders:
+                sender.join()
         peak = gateway.peak_memory()
         print(f"peak {peak / MIB:.0f} MiB; answers {dict(answers)}")
         assert answers

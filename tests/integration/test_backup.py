@@ -6,11 +6,9 @@ import asyncio
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -21,7 +19,7 @@ from eventpipeline.local import Options, Running, binaries, running
 from eventpipeline.publisher import Observer, judge, publish
 from eventpipeline.publisher import Options as Load
 from eventpipeline.spec import EventPipeline
-from servers import free_offset
+from servers import free_offset, stopped
 from stored import assert_consistent
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -84,16 +82,8 @@ async def test_what_was_backed_up_and_what_came_since_are_there_again(tmp_path: 
         assert_consistent(run.database_url)
 
 
-@contextmanager
-def collectors_stopped(run: Running) -> Iterator[None]:
-    pids = [pid for name, pid in run.pids().items() if name.endswith("-collector")]
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
+def collectors_stopped(run: Running) -> AbstractContextManager[None]:
+    return stopped(*(pid for name, pid in run.pids().items() if name.endswith("-collector")))
 
 
 async def load(run: Running, client: httpx2.AsyncClient, *, seed: int) -> None:

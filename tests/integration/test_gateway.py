@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import re
 import signal
 import socket
@@ -25,7 +24,7 @@ from eventpipeline.envelope import PACKED_BYTES
 from eventpipeline.local import nats
 from gateways import PATH, Gateway, running_gateway, taken_from
 from samples import deep, event, sized, text
-from servers import free_port, nats_server, running_program, wait_for
+from servers import free_port, nats_server, running_program, stopped, wait_for
 
 MIB, GIB = 1024**2, 1024**3
 SOURCES = ("facebook", "tiktok", "DEAD")
@@ -531,14 +530,10 @@ def test_jetstream_slower_than_the_deadline(tmp_path: Path) -> None:
         running_gateway(tmp_path, f"nats://127.0.0.1:{port}", ack_timeout_seconds=0.5) as gateway,
     ):
         assert gateway.post(event()).status_code == 202
-        server = child_of(process.pid)
-        os.kill(server, signal.SIGSTOP)
-        try:
+        with stopped(child_of(process.pid)):
             started = time.monotonic()
             assert_problem(gateway.post(many(10)), 503, "JetStream did not answer: TimeoutError")
             assert 0.4 < time.monotonic() - started < 5
-        finally:
-            os.kill(server, signal.SIGCONT)
         wait_for(lambda: gateway.post(many(10)).status_code == 202, what=lambda: "no 202 once it goes on")
 
 
