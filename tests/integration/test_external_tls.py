@@ -226,10 +226,7 @@ def test_events_pass_and_certificates_change_while_they_do(tmp_path: Path) -> No
             wait_for(lambda: total(reporter) == 2, what=lambda: collector.output.read_text()[-3000:])
             said = [line["event"] for line in gateway.log_lines()]
             assert "disconnected from NATS" in said
-            # uvloop says so of a connection that was cut before its handshake had begun; the client connects anew.
-            cut = "SSLProtocol.connection_made"
-            errors = [line for line in gateway.log_lines() if line["level"] == "error" and cut not in line["event"]]
-            assert not errors
+            assert not [line for line in gateway.log_lines() if line["level"] == "error"]
 
 
 def _cut_connections(servers: TlsServers) -> None:
