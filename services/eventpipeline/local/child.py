@@ -9,14 +9,12 @@ Only the standard library, and little of it: this runs before every start of eve
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import signal
 import subprocess
 import sys
 import time
-from types import FrameType
 
 _PR_SET_PDEATHSIG = 1
 _CLONE_NEWUSER = 0x10000000
@@ -70,15 +68,14 @@ def _watch(program: list[str], parent: int, death_signal: int) -> int:
 
     This has not been run on a Mac; on Linux a test runs it.
     """
-    process = subprocess.Popen(program)
-
-    def forward(number: int, _frame: FrameType | None) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(number)
-
+    asked: list[int] = []
+    # Before there is a program: a signal in between would end this process alone, and nobody would watch over that.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, forward)
+        signal.signal(number, lambda number, _frame: asked.append(number))
+    process = subprocess.Popen(program)
     while process.poll() is None:
+        while asked:
+            process.send_signal(asked.pop(0))
         if os.getppid() != parent:
             process.send_signal(death_signal)
             return process.wait()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Callable
+from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
@@ -29,6 +30,13 @@ class _Transport(TcpTransport):
     """Closes in any case. After a handshake of TLS that failed, nothing tells the library's own that it is closed: it
     would wait for ever, and never connect again.
     """
+
+    async def connect_tls(self, *arguments: Any, **named: Any) -> None:
+        # A handshake on a connection that the server has cut meanwhile ends in a callback of the event loop, which
+        # reports it as a fault of the program.
+        if self._io_writer.transport.is_closing():
+            raise ConnectionResetError("the server ended the connection before the handshake of TLS")
+        await super().connect_tls(*arguments, **named)  # type: ignore[no-untyped-call]
 
     async def wait_closed(self) -> None:
         with contextlib.suppress(TimeoutError):
