@@ -34,9 +34,9 @@ class _Transport(TcpTransport):
     async def connect_tls(self, *arguments: Any, **named: Any) -> None:
         # A handshake on a connection that the server has cut meanwhile ends in a callback of the event loop, which
         # reports it as a fault of the program.
-        if self._io_writer.transport.is_closing():
+        if self._io_writer and self._io_writer.transport.is_closing():
             raise ConnectionResetError("the server ended the connection before the handshake of TLS")
-        await super().connect_tls(*arguments, **named)  # type: ignore[no-untyped-call]
+        await super().connect_tls(*arguments, **named)
 
     async def wait_closed(self) -> None:
         with contextlib.suppress(TimeoutError):
