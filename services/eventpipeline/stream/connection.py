@@ -32,10 +32,12 @@ class _Transport(TcpTransport):
     """
 
     async def connect_tls(self, *arguments: Any, **named: Any) -> None:
-        # A handshake on a connection that the server has cut meanwhile ends in a callback of the event loop, which
-        # reports it as a fault of the program.
-        if self._io_writer and self._io_writer.transport.is_closing():
-            raise ConnectionResetError("the server ended the connection before the handshake of TLS")
+        # A connection that the server cuts before the handshake has begun ends in a callback of the event loop, which
+        # reports it as a fault of the program. While nothing is read the cut is not seen, and is then the handshake's.
+        if self._io_writer and isinstance(transport := self._io_writer.transport, asyncio.ReadTransport):
+            if transport.is_closing():
+                raise ConnectionResetError("the server ended the connection before the handshake of TLS")
+            transport.pause_reading()
         await super().connect_tls(*arguments, **named)
 
     async def wait_closed(self) -> None:
@@ -159,7 +161,7 @@ class Connection:
             else:
                 _log.debug("nats", error=str(error) or type(error).__name__)
             # A server that refuses somebody says why, and hangs up; the latter is no news.
-            if self.fault is None or not isinstance(error, ConnectionResetError):
+            if self.fault is None or not isinstance(error, ConnectionResetError | BrokenPipeError):
                 self.fault = explained(str(error) or type(error).__name__)
 
         async def on_disconnect() -> None:
